@@ -1,0 +1,111 @@
+"""SFS: private multi-party model serving, assembled from plugins.
+
+The public names, for plugins and for programs that embed SFS. They load on first use (PEP 562), so that a plugin's
+declaration module, which needs only `hookimpl` and records, imports neither NumPy nor Arrow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sfs_core.batch import Batch, Projector, Schema
+    from sfs_core.errors import (
+        ConfigError,
+        ErrorCode,
+        FeatureError,
+        GraphError,
+        PackageError,
+        PeerError,
+        PluginError,
+        RequestError,
+        SfsError,
+    )
+    from sfs_core.sdk.context import FeatureContext, PluginConfig, PluginContext
+    from sfs_core.sdk.data_types import DATA_TYPES, numeric_type
+    from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
+    from sfs_core.sdk.hookspecs import PLUGIN_API, PredictionEvent, ServerHandle, hookimpl
+    from sfs_core.sdk.link_functions import LinkFunction, link_function
+    from sfs_core.sdk.model_source import ModelSource, Progress
+    from sfs_core.sdk.operator import ComputeContext, Float32, Int32, NodeSpec, Operator, attr
+    from sfs_core.sdk.specs import FeatureSourceSpec, ModelSourceSpec, OperatorSpec
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "sfs_core.batch": ["Batch", "Projector", "Schema"],
+    "sfs_core.errors": [
+        "ConfigError",
+        "ErrorCode",
+        "FeatureError",
+        "GraphError",
+        "PackageError",
+        "PeerError",
+        "PluginError",
+        "RequestError",
+        "SfsError",
+    ],
+    "sfs_core.sdk.context": ["FeatureContext", "PluginConfig", "PluginContext"],
+    "sfs_core.sdk.data_types": ["DATA_TYPES", "numeric_type"],
+    "sfs_core.sdk.feature_source": ["FeatureQuery", "FeatureResult", "FeatureSource"],
+    "sfs_core.sdk.hookspecs": ["PLUGIN_API", "PredictionEvent", "ServerHandle", "hookimpl"],
+    "sfs_core.sdk.link_functions": ["LinkFunction", "link_function"],
+    "sfs_core.sdk.model_source": ["ModelSource", "Progress"],
+    "sfs_core.sdk.operator": ["ComputeContext", "Float32", "Int32", "NodeSpec", "Operator", "attr"],
+    "sfs_core.sdk.specs": ["FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"],
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DATA_TYPES",
+    "PLUGIN_API",
+    "Batch",
+    "ComputeContext",
+    "ConfigError",
+    "ErrorCode",
+    "FeatureContext",
+    "FeatureError",
+    "FeatureQuery",
+    "FeatureResult",
+    "FeatureSource",
+    "FeatureSourceSpec",
+    "Float32",
+    "GraphError",
+    "Int32",
+    "LinkFunction",
+    "ModelSource",
+    "ModelSourceSpec",
+    "NodeSpec",
+    "Operator",
+    "OperatorSpec",
+    "PackageError",
+    "PeerError",
+    "PluginConfig",
+    "PluginContext",
+    "PluginError",
+    "PredictionEvent",
+    "Progress",
+    "Projector",
+    "RequestError",
+    "Schema",
+    "ServerHandle",
+    "SfsError",
+    "__version__",
+    "attr",
+    "hookimpl",
+    "link_function",
+    "numeric_type",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'sfs_core' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,171 @@
+"""What one party asks of another (`Execute`), as records of ours and as the reference's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sfs_core.batch import Batch
+from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
+from sfs_core.codec.features import Feature, feature_from_message
+from sfs_core.errors import ErrorCode, RequestError, SfsError
+from sfs_core.proto import apis_pb2
+
+__all__ = [
+    "ExecuteCall",
+    "ExecuteReply",
+    "call_from_message",
+    "call_to_message",
+    "error_reply_message",
+    "reply_from_message",
+    "reply_to_message",
+]
+
+
+@dataclass(slots=True)
+class ExecuteCall:
+    """Run one execution of a service's graph.
+
+    Args:
+        service: the service id.
+        requester: the party that received the prediction request.
+        execution: index of the execution.
+        headers: the caller's header entries.
+        ids: query data per row, for an execution that fetches features; else None.
+        context: the caller's query context, with `ids`.
+        predefined: features sent along instead of ids; else None.
+        inputs: for later executions: per outside parent, one batch per party that ran it (requester first, then
+            ascending party ids).
+    """
+
+    service: str
+    requester: str
+    execution: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ids: list[str] | None = None
+    context: str = ""
+    predefined: Sequence[Feature] | None = None
+    inputs: Mapping[str, list[Batch]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ExecuteReply:
+    """The outputs of an execution's exit nodes by node name, and header entries for the caller."""
+
+    outputs: dict[str, Batch]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_FETCH: Final = (apis_pb2.FS_SERVICE, apis_pb2.FS_PREDEFINED)
+
+
+def call_to_message(call: ExecuteCall) -> apis_pb2.ExecuteRequest:
+    """The message that a peer, ours or the reference's, understands."""
+    message = apis_pb2.ExecuteRequest(requester_id=call.requester)
+    message.header.SetInParent()
+    message.header.data.update(call.headers)
+    message.service_spec.id = call.service
+    source = message.feature_source
+    if call.ids is not None:
+        source.type = apis_pb2.FS_SERVICE
+        source.fs_param.query_datas.extend(call.ids)
+        source.fs_param.query_context = call.context
+        return message
+    if call.predefined is not None:
+        raise SfsError("predefined features stay with the party that received them", code=ErrorCode.LOGIC_ERROR)
+    source.type = apis_pb2.FS_NONE
+    message.task.execution_id = call.execution
+    for name, batches in call.inputs.items():
+        node = message.task.nodes.add(name=name)
+        node.ios.add().datas.extend([encode_batch(batch) for batch in batches])
+    return message
+
+
+def call_from_message(message: apis_pb2.ExecuteRequest) -> ExecuteCall:
+    """The record of a message from a peer; tables are read and checked.
+
+    Raises:
+        RequestError: features and tables contradict each other or the execution (codes 3 and 7, as the reference),
+            or a table is no valid Arrow stream (2 or 7).
+    """
+    call = ExecuteCall(
+        service=message.service_spec.id,
+        requester=message.requester_id,
+        execution=message.task.execution_id,
+        headers=dict(message.header.data),
+    )
+    source = message.feature_source
+    if source.type in _FETCH:
+        _read_features(call, source)
+        if message.task.nodes:
+            raise _logic_error("features and tables in one request")
+        if call.execution:
+            raise _logic_error("features are fetched by the first execution only")
+        return call
+    if not message.task.nodes:
+        raise _logic_error("neither features nor tables in the request")
+    if not call.execution:
+        raise _logic_error("tables for the first execution, which starts from features")
+    call.inputs = {node.name: _read_tables(node) for node in message.task.nodes}
+    return call
+
+
+def _read_features(call: ExecuteCall, source: apis_pb2.FeatureSource) -> None:
+    if source.type == apis_pb2.FS_SERVICE:
+        call.ids, call.context = list(source.fs_param.query_datas), source.fs_param.query_context
+        if not call.ids:
+            raise RequestError("feature_source.fs_param.query_datas is empty")
+        return
+    call.predefined = [feature_from_message(feature) for feature in source.predefineds]
+    if not call.predefined:
+        raise RequestError("feature_source.predefineds is empty")
+
+
+def _read_tables(node: apis_pb2.NodeIo) -> list[Batch]:
+    if len(node.ios) != 1:
+        raise _logic_error(f"node {node.name!r} has {len(node.ios)} ios, exactly one is expected")
+    datas = node.ios[0].datas
+    if not datas:
+        raise _logic_error(f"node {node.name!r} has no table")
+    return [decode_batch(data, f"table {i} of node {node.name!r}") for i, data in enumerate(datas)]
+
+
+def _logic_error(text: str) -> RequestError:
+    return RequestError(text, code=ErrorCode.LOGIC_ERROR)
+
+
+def reply_to_message(service: str, reply: ExecuteReply) -> apis_pb2.ExecuteResponse:
+    """The message of a successful execution."""
+    message = apis_pb2.ExecuteResponse()
+    message.header.SetInParent()
+    message.header.data.update(reply.headers)
+    message.status.code = ErrorCode.OK
+    message.service_spec.id = service
+    for name, batch in reply.outputs.items():
+        message.result.nodes.add(name=name).ios.add().datas.append(encode_batch(batch))
+    return message
+
+
+def error_reply_message(service: str, code: int, text: str) -> apis_pb2.ExecuteResponse:
+    """The message of a failed execution; `text` must be safe for the other party."""
+    message = apis_pb2.ExecuteResponse()
+    message.header.SetInParent()
+    message.status.code, message.status.msg = code, text
+    message.service_spec.id = service
+    return message
+
+
+def reply_from_message(message: apis_pb2.ExecuteResponse, execution: int) -> ExecuteReply:
+    """The record of a peer's answer; tables are read and checked.
+
+    Raises:
+        SfsError: a node has not exactly one table (7), or it is no valid Arrow stream (2 or 7).
+    """
+    outputs = {}
+    for node in message.result.nodes:
+        tables = _read_tables(node)
+        if len(tables) != 1:
+            raise _logic_error(f"execution {execution}: node {node.name!r} has {len(tables)} tables, one is expected")
+        outputs[node.name] = tables[0]
+    return ExecuteReply(outputs, dict(message.header.data))

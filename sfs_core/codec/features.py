@@ -1,0 +1,176 @@
+"""Features as messages carry them (`FeatureField` and one typed list of values), made into batches.
+
+Which list of a `FeatureValue` counts is said by `field.type`; nothing is widened. The reference's type table holds
+for predefined features, for feature services, and for anybody else who sends features as messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from sfs_core.batch import Batch, Schema
+from sfs_core.errors import ErrorCode, FeatureError
+from sfs_core.proto import serving_pb2
+
+__all__ = ["Feature", "FeatureField", "FeatureValue", "batch_of_features", "feature_from_message", "field_type"]
+
+
+class FeatureField(msgspec.Struct, forbid_unknown_fields=True):
+    """Name and `FieldType` (name or number)."""
+
+    name: str = ""
+    type: str | int = 0
+
+
+class FeatureValue(msgspec.Struct, forbid_unknown_fields=True):
+    """The values, in the list that fits `FeatureField.type`."""
+
+    i32s: list[int] = []
+    i64s: list[int] = []
+    fs: list[float] = []
+    ds: list[float] = []
+    ss: list[str] = []
+    bs: list[bool] = []
+
+
+class Feature(msgspec.Struct, forbid_unknown_fields=True):
+    """One feature of all rows."""
+
+    field: FeatureField
+    value: FeatureValue = msgspec.field(default_factory=FeatureValue)
+
+
+_LISTS: Final[dict[str, str]] = {
+    "FIELD_BOOL": "bs",
+    "FIELD_INT32": "i32s",
+    "FIELD_INT64": "i64s",
+    "FIELD_FLOAT": "fs",
+    "FIELD_DOUBLE": "ds",
+    "FIELD_STRING": "ss",
+}
+_FIELD_TYPES: Final[dict[Any, str]] = {
+    pa.bool_(): "FIELD_BOOL",
+    pa.int8(): "FIELD_INT32",
+    pa.uint8(): "FIELD_INT32",
+    pa.int16(): "FIELD_INT32",
+    pa.uint16(): "FIELD_INT32",
+    pa.int32(): "FIELD_INT32",
+    pa.uint32(): "FIELD_INT64",
+    pa.int64(): "FIELD_INT64",
+    pa.uint64(): "FIELD_INT64",
+    pa.float32(): "FIELD_FLOAT",
+    pa.float64(): "FIELD_DOUBLE",
+    pa.utf8(): "FIELD_STRING",
+    pa.binary(): "FIELD_STRING",
+}
+
+
+def field_type(arrow_type: Any, name: str) -> str:
+    """The `FieldType` name under which features of an Arrow type travel.
+
+    Raises:
+        FeatureError: there is none (float16, large strings, dates, …; code 3).
+    """
+    if arrow_type not in _FIELD_TYPES:
+        raise FeatureError(f"feature {name!r}: {arrow_type} cannot be sent as a feature value")
+    return _FIELD_TYPES[arrow_type]
+
+
+def feature_from_message(message: serving_pb2.Feature) -> Feature:
+    """The record of a protobuf `Feature`."""
+    value = message.value
+    lists = {name: list(getattr(value, name)) for name in _LISTS.values()}
+    return Feature(FeatureField(message.field.name, message.field.type), FeatureValue(**lists))
+
+
+def batch_of_features(features: Iterable[Feature], schema: Schema, num_rows: int | None = None) -> Batch:
+    """The columns of `schema`, picked by name from features; surplus features are ignored.
+
+    Args:
+        features: the first one of a name counts.
+        schema: names and types wanted.
+        num_rows: rows expected; None: as many as the features have.
+
+    Raises:
+        FeatureError: a feature is missing (code 2), has an unknown type (2) or one that does not fit (3), another
+            number of rows (7), or a value out of the type's range (7; names row index, never the value).
+    """
+    by_name: dict[str, Feature] = {}
+    for feature in features:
+        by_name.setdefault(feature.field.name, feature)
+    columns = []
+    for name, arrow_type in zip(schema.names, schema.types, strict=True):
+        if name not in by_name:
+            raise FeatureError(f"feature {name!r} is missing", code=ErrorCode.UNEXPECTED_ERROR)
+        values = _values(by_name[name], name, arrow_type)
+        num_rows = len(values) if num_rows is None else num_rows
+        if len(values) != num_rows:
+            raise FeatureError(
+                f"feature {name!r} has {len(values)} values, {num_rows} rows are expected", code=ErrorCode.LOGIC_ERROR
+            )
+        columns.append(_column(values, name, arrow_type))
+    if num_rows is None:
+        num_rows = feature_rows(by_name.values())
+    return Batch.from_columns(schema, columns, num_rows)
+
+
+def feature_rows(features: Iterable[Feature]) -> int:
+    """How many rows features have.
+
+    Raises:
+        FeatureError: a type is unknown (code 2), or the lengths differ (3).
+    """
+    counts = {len(_typed_list(feature)) for feature in features}
+    if len(counts) > 1:
+        raise FeatureError(f"features have different numbers of rows: {', '.join(map(str, sorted(counts)))}")
+    return counts.pop() if counts else 0
+
+
+def _type_name(feature: Feature) -> str:
+    type_ = feature.field.type
+    name = serving_pb2.FieldType.Name(type_) if type_ in serving_pb2.FieldType.values() else type_
+    if name not in _LISTS:
+        raise FeatureError(
+            f"feature {feature.field.name!r} has an unknown field type",
+            code=ErrorCode.UNEXPECTED_ERROR,
+            hint=f"known: {', '.join(_LISTS)}",
+        )
+    return str(name)
+
+
+def _typed_list(feature: Feature) -> list[Any]:
+    values: list[Any] = getattr(feature.value, _LISTS[_type_name(feature)])
+    return values
+
+
+def _values(feature: Feature, name: str, arrow_type: Any) -> list[Any]:
+    found, wanted = _type_name(feature), field_type(arrow_type, name)
+    if found != wanted:
+        raise FeatureError(f"feature {name!r} is {found}, {wanted} is needed for {arrow_type}")
+    return _typed_list(feature)
+
+
+def _column(values: list[Any], name: str, arrow_type: Any) -> Any:
+    if arrow_type == pa.binary():
+        values = [value.encode() for value in values]
+    try:
+        column = pa.array(values, arrow_type)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        row = next((i for i, v in enumerate(values) if not _fits(v, arrow_type)), 0)
+        raise FeatureError(
+            f"feature {name!r}, row {row}: the value is out of range for {arrow_type}", code=ErrorCode.LOGIC_ERROR
+        ) from None
+    plain = pa.types.is_primitive(arrow_type)
+    return column.to_numpy(zero_copy_only=False) if plain else column
+
+
+def _fits(value: Any, arrow_type: Any) -> bool:
+    try:
+        pa.array([value], arrow_type)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return False
+    return True

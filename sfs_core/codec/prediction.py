@@ -1,0 +1,177 @@
+"""Predict: what a caller asks and gets, as records of ours, JSON and protobuf.
+
+Requests in the usual spelling are decoded straight into typed records; anything else (camelCase, unknown keys, wrong
+types) takes the slower way through `dialect`, which knows how to name the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import orjson
+
+from sfs_core.batch import Batch
+from sfs_core.codec.dialect import from_json
+from sfs_core.codec.features import Feature, feature_from_message
+from sfs_core.errors import ErrorCode
+from sfs_core.proto import apis_pb2
+
+__all__ = [
+    "FeatureParam",
+    "PredictReply",
+    "PredictRequest",
+    "decode_json",
+    "decode_message",
+    "encode_json",
+    "encode_message",
+]
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True):
+    """Only the exact spelling; anything else falls back to the lenient reader."""
+
+
+class _Header(_Strict):
+    data: dict[str, str] = {}
+
+
+class _ServiceSpec(_Strict):
+    id: str = ""
+
+
+class FeatureParam(_Strict):
+    """What one party looks up: ids in row order, and free text."""
+
+    query_datas: list[str] = []
+    query_context: str = ""
+
+
+class PredictRequest(_Strict):
+    """A caller's request."""
+
+    header: _Header = msgspec.field(default_factory=_Header)
+    service_spec: _ServiceSpec = msgspec.field(default_factory=_ServiceSpec)
+    fs_params: dict[str, FeatureParam] = {}
+    predefined_features: list[Feature] = []
+
+    @property
+    def service(self) -> str:
+        """The service id asked for."""
+        return self.service_spec.id
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The caller's header entries."""
+        return self.header.data
+
+
+@dataclass(slots=True)
+class PredictReply:
+    """An answer.
+
+    Args:
+        service: echo of the service id asked for.
+        scores: one row per requested row, one column per score; None on error.
+        code, message: the status; `message` is safe for the caller.
+        headers: entries that parties sent back.
+    """
+
+    service: str
+    scores: Batch | None = None
+    code: int = ErrorCode.OK
+    message: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_decode_exact: Final = msgspec.json.Decoder(PredictRequest).decode
+
+
+def decode_json(body: bytes) -> PredictRequest:
+    """A request from JSON; an empty body is an all-default request.
+
+    Raises:
+        BodyError, RequestError: as `dialect.from_json`.
+    """
+    try:
+        return _decode_exact(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        message = apis_pb2.PredictRequest()
+        from_json(body, message)
+        return decode_message(message)
+
+
+def decode_message(message: apis_pb2.PredictRequest) -> PredictRequest:
+    """A request from its protobuf message."""
+    params = {
+        party: FeatureParam(list(param.query_datas), param.query_context) for party, param in message.fs_params.items()
+    }
+    features = [feature_from_message(feature) for feature in message.predefined_features]
+    spec = _ServiceSpec(message.service_spec.id)
+    return PredictRequest(_Header(dict(message.header.data)), spec, params, features)
+
+
+_SCORES: Final = b',"results":[{"scores":[{"name":'
+
+
+def encode_json(reply: PredictReply) -> bytes:
+    """The answer as the reference prints it: snake_case, defaults printed, empty results left out.
+
+    Scores that are not finite become the strings NaN, Infinity and -Infinity, as protobuf's JSON has them.
+    """
+    head = (
+        b'{"header":{"data":'
+        + (orjson.dumps(dict(reply.headers)) if reply.headers else b"{}")
+        + b'},"status":{"code":%d,"msg":' % reply.code
+        + orjson.dumps(reply.message)
+        + b'},"service_spec":{"id":'
+        + orjson.dumps(reply.service)
+        + b"}"
+    )
+    scores = reply.scores
+    if scores is None or not scores.num_rows or not len(scores.schema):
+        return head + b"}"
+    if len(scores.schema) > 1:
+        return head + b',"results":' + orjson.dumps(_results(scores)) + b"}"
+    name = orjson.dumps(scores.schema.names[0])
+    between = b'}]},{"scores":[{"name":' + name + b',"value":'
+    return head + _SCORES + name + b',"value":' + between.join(_numbers(scores.float64(0))) + b"}]}]}"
+
+
+def _numbers(values: Any) -> Sequence[bytes]:
+    if np.isfinite(values).all():
+        return orjson.dumps(values.tolist())[1:-1].split(b",")
+    return [orjson.dumps(_json_number(value)) for value in values.tolist()]
+
+
+def _json_number(value: float) -> float | str:
+    if value != value:  # noqa: PLR0124 - NaN alone differs from itself
+        return "NaN"
+    return {float("inf"): "Infinity", float("-inf"): "-Infinity"}.get(value, value)
+
+
+def _results(scores: Batch) -> list[dict[str, Any]]:
+    names = scores.schema.names
+    rows = scores.matrix().tolist()
+    return [
+        {"scores": [{"name": n, "value": _json_number(v)} for n, v in zip(names, row, strict=True)]} for row in rows
+    ]
+
+
+def encode_message(reply: PredictReply) -> apis_pb2.PredictResponse:
+    """The answer as a protobuf message."""
+    message = apis_pb2.PredictResponse()
+    message.header.SetInParent()
+    message.header.data.update(reply.headers)
+    message.status.code, message.status.msg = reply.code, reply.message
+    message.service_spec.id = reply.service
+    scores = reply.scores
+    if scores is not None and len(scores.schema):
+        for row in scores.matrix().tolist():
+            result = message.results.add()
+            for name, value in zip(scores.schema.names, row, strict=True):
+                result.scores.add(name=name, value=value)
+    return message

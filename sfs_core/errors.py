@@ -1,0 +1,142 @@
+"""Errors that every layer raises, and their codes.
+
+An error says what went wrong, where (party, node, field or file position), why and what to do next.
+It never carries features, query ids, keys or secrets: a file line, a row index or a count stands in for them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = [
+    "ConfigError",
+    "ErrorCode",
+    "FeatureError",
+    "GraphError",
+    "PackageError",
+    "PeerError",
+    "PluginError",
+    "RequestError",
+    "SfsError",
+]
+
+
+class ErrorCode(IntEnum):
+    """Codes of the reference's `errors.ErrorCode`; they travel in `status.code`. Success is 1."""
+
+    OK = 1
+    UNEXPECTED_ERROR = 2
+    INVALID_ARGUMENT = 3
+    NETWORK_ERROR = 4
+    NOT_FOUND = 5
+    NOT_IMPLEMENTED = 6
+    LOGIC_ERROR = 7
+    SERIALIZE_FAILED = 8
+    DESERIALIZE_FAILED = 9
+    IO_ERROR = 10
+    NOT_READY = 11
+    FS_UNAUTHENTICATED = 100
+    FS_INVALID_ARGUMENT = 101
+    FS_DEADLINE_EXCEEDED = 102
+    FS_NOT_FOUND = 103
+    FS_INTERNAL_ERROR = 104
+
+
+class SfsError(Exception):
+    """Anything that this software refuses or cannot do.
+
+    Args:
+        code: what kind of failure it is, as the reference counts them.
+        message: what went wrong and why, for a person; safe to show to another party.
+        party: the party at which it happened, where that is known.
+        node: the graph node concerned.
+        where: the position: `file:line path`, a field name, a row index.
+        hint: what to do next.
+        detail: more for the party's own log only; never leaves the process.
+    """
+
+    default_code = ErrorCode.UNEXPECTED_ERROR
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: ErrorCode | int | None = None,
+        party: str = "",
+        node: str = "",
+        where: str = "",
+        hint: str = "",
+        detail: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = self.default_code if code is None else _known_code(code)
+        self.message = message
+        self.party = party
+        self.node = node
+        self.where = where
+        self.hint = hint
+        self.detail = detail
+
+    def __str__(self) -> str:
+        text = self.public_text()
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+    def public_text(self) -> str:
+        """One line for other parties and callers: place and message, without hint and detail."""
+        places = [f"party {self.party}"] if self.party else []
+        if self.node:
+            places.append(f"node {self.node}")
+        if self.where:
+            places.append(self.where)
+        return f"{', '.join(places)}: {self.message}" if places else self.message
+
+
+def _known_code(code: int) -> ErrorCode:
+    try:
+        return ErrorCode(code)
+    except ValueError:
+        return ErrorCode.UNEXPECTED_ERROR
+
+
+class ConfigError(SfsError):
+    """A config file or option is wrong. Holds every problem found, not only the first."""
+
+    default_code = ErrorCode.INVALID_ARGUMENT
+
+    def __init__(self, message: str, *, problems: tuple[str, ...] = (), **keywords: object) -> None:
+        super().__init__(message, **keywords)  # type: ignore[arg-type]
+        self.problems = problems or (message,)
+
+
+class PluginError(SfsError):
+    """A plugin is missing, broken, incompatible, or broke its contract."""
+
+
+class PackageError(SfsError):
+    """A model package cannot be fetched, unpacked or read."""
+
+    default_code = ErrorCode.IO_ERROR
+
+
+class GraphError(SfsError):
+    """A model graph breaks a rule, or parties' graphs disagree."""
+
+    default_code = ErrorCode.LOGIC_ERROR
+
+
+class FeatureError(SfsError):
+    """Features are missing, null, or not of the declared type."""
+
+    default_code = ErrorCode.INVALID_ARGUMENT
+
+
+class PeerError(SfsError):
+    """Another party could not be reached, or answered with an error."""
+
+    default_code = ErrorCode.NETWORK_ERROR
+
+
+class RequestError(SfsError):
+    """A caller's request cannot be served as it is."""
+
+    default_code = ErrorCode.INVALID_ARGUMENT

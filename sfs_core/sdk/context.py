@@ -1,0 +1,57 @@
+"""What core hands to a plugin's objects when it makes them."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from logging import Logger
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from sfs_core.batch import Schema
+
+__all__ = ["FeatureContext", "PluginConfig", "PluginContext"]
+
+
+class PluginConfig(BaseModel):
+    """Base of a component's options. Unknown options are errors; attribute docstrings become the documentation.
+
+    Use `pydantic.SecretStr` for secrets: they are then shown nowhere.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginContext:
+    """Where a component lives.
+
+    Args:
+        service: the service (model) id it works for.
+        party: this party's id.
+        logger: for the component's messages; no features, ids, keys or secrets at any level.
+        base_directory: what relative paths in the config are relative to.
+    """
+
+    service: str
+    party: str
+    logger: Logger
+    base_directory: Path
+
+    def resolve(self, path: str | Path) -> Path:
+        """`path` made absolute: `~` expanded, relative to `base_directory`."""
+        return self.base_directory / Path(path).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureContext(PluginContext):
+    """The context of a feature source.
+
+    Args:
+        schema: the columns to deliver: names at the source, exact Arrow types. May have no columns.
+        executor: the bounded pool that runs blocking code.
+    """
+
+    schema: Schema
+    executor: Executor

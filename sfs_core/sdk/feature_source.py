@@ -1,0 +1,136 @@
+"""FeatureSource: how a party looks up its own features."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from sfs_core.batch import Batch, Projector
+from sfs_core.errors import ErrorCode, GraphError, PluginError
+from sfs_core.sdk.context import FeatureContext, PluginConfig
+
+__all__ = ["FeatureQuery", "FeatureResult", "FeatureSource"]
+
+
+@dataclass(slots=True)
+class FeatureQuery:
+    """What to look up.
+
+    Args:
+        ids: the query data of each row, in order; may repeat.
+        context: the caller's free text (`query_context`).
+        headers: the request's header entries.
+    """
+
+    ids: list[str]
+    context: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class FeatureResult:
+    """Rows found: one per query id, in query order.
+
+    Args:
+        batch: at least the columns of the context's schema.
+        headers: header entries that go back to the caller.
+    """
+
+    batch: Batch
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FeatureSource(ABC):
+    """Base of feature sources; one instance serves one service.
+
+    An author writes `fetch_rows` (as `def` or `async def`) and, where needed, `open`, `close`, `check`. Core calls
+    `fetch`, which runs the author's code in the right place and checks what it returns.
+
+    Attributes:
+        Config: the model of this source's options.
+        blocking: True (the default): a plain `def fetch_rows` may wait and is run in a pool of threads.
+            False: it only touches memory and is called directly on the event loop.
+        row_count: how many rows bulk scoring can draw from this source; -1 = as many as asked.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = PluginConfig
+    blocking: ClassVar[bool] = True
+    row_count: int = -1
+
+    def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
+        self.config = config
+        self.context = context
+        self.schema = context.schema
+        self._project = Projector(context.schema)
+        self._is_coroutine = inspect.iscoroutinefunction(self.fetch_rows)
+
+    # ---------------------------------------------------------- the author's part
+    def open(self) -> None:
+        """Connect, read files. Called once, in a thread, before the first fetch.
+
+        Raises:
+            SfsError: the source cannot work; the server then refuses to start.
+        """
+
+    def close(self) -> None:
+        """Release everything. May be called twice, and without `open`."""
+
+    def check(self) -> None:
+        """Whether the source is up; raises an SfsError that says what is wrong. Called in a thread."""
+
+    @abstractmethod
+    def fetch_rows(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
+        """Look up `query.ids`: one row each, in their order, with the columns of `self.schema`.
+
+        Raises:
+            FeatureError: a row is not there, or holds something that is no feature value. The message gives
+                row indices or counts, never ids or values.
+        """
+
+    # ------------------------------------------------------------------ core's part
+    def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
+        """What core calls: the checked result at once (memory-only source), else an awaitable of it.
+
+        Raises:
+            PluginError: the source returned another number of rows (7), lacks a column (2) or has it in another
+                type (7).
+        """
+        if self.blocking and not self._is_coroutine:
+            return self._fetch_in_pool(query)
+        result = self.fetch_rows(query)
+        return self._checked(result, query) if isinstance(result, FeatureResult) else self._fetch_later(result, query)
+
+    async def _fetch_in_pool(self, query: FeatureQuery) -> FeatureResult:
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(self.context.executor, self.fetch_rows, query)
+        # A decorated coroutine function does not look like one until it has been called.
+        return (
+            self._checked(result, query)
+            if isinstance(result, FeatureResult)
+            else await self._fetch_later(result, query)
+        )
+
+    async def _fetch_later(self, result: object, query: FeatureQuery) -> FeatureResult:
+        return self._checked(await result if inspect.isawaitable(result) else result, query)
+
+    def _checked(self, result: object, query: FeatureQuery) -> FeatureResult:
+        if not isinstance(result, FeatureResult):
+            raise PluginError(f"{type(self).__name__}.fetch_rows returned {type(result).__name__}, not FeatureResult")
+        batch = result.batch
+        if batch.num_rows != len(query.ids):
+            raise PluginError(
+                f"{type(self).__name__} returned {batch.num_rows} rows for {len(query.ids)} ids",
+                code=ErrorCode.LOGIC_ERROR,
+            )
+        if batch.schema is not self.schema and len(self.schema):
+            try:
+                result.batch = self._project(batch)
+            except GraphError as error:
+                wrong_type = error.code == ErrorCode.UNEXPECTED_ERROR
+                code = ErrorCode.LOGIC_ERROR if wrong_type else ErrorCode.UNEXPECTED_ERROR
+                raise PluginError(f"{type(self).__name__}: {error.message}", code=code) from None
+        return result

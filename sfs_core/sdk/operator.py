@@ -1,0 +1,264 @@
+"""Operator: one kind of graph node, written as a class with typed attributes, two schemas and one method.
+
+    class DotProduct(Operator, name="DOT_PRODUCT", version="0.0.2", inputs=["features"], output="partial_ys"):
+        '''Dot product of this party's features and the model's weights.'''
+
+        feature_names: list[str] = attr("Names of the features.")
+        intercept: float = attr("Constant added to each row.", default=0.0)
+
+        def setup(self): ...
+        def input_schemas(self): ...
+        def output_schema(self): ...
+        def compute(self, context, features): ...
+
+Annotations become the operator's definition (`op.OpDef` of the reference): `str`, `bool`, `bytes`, `float`
+(AT_DOUBLE), `int` (AT_INT64), `Int32`, `Float32`, or a list of one of these; a default makes an attribute optional.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
+
+from sfs_core.batch import Batch, Schema
+from sfs_core.errors import ErrorCode, GraphError
+
+__all__ = [
+    "Attribute",
+    "AttributeValue",
+    "ComputeContext",
+    "Definition",
+    "Float32",
+    "Int32",
+    "NodeSpec",
+    "Operator",
+    "attr",
+]
+
+Int32 = Annotated[int, "i32"]
+"""Annotation of an AT_INT32 attribute."""
+Float32 = Annotated[float, "f"]
+"""Annotation of an AT_FLOAT attribute."""
+
+_SCALAR_CASES: Final[dict[Any, str]] = {
+    str: "s",
+    bool: "b",
+    bytes: "by",
+    float: "d",
+    int: "i64",
+    Int32: "i32",
+    Float32: "f",
+}
+_EMPTY: Final[dict[str, Any]] = {"s": "", "b": False, "by": b"", "d": 0.0, "f": 0.0, "i32": 0, "i64": 0}
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "required"
+
+
+MISSING: Final = _Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of an operator.
+
+    Args:
+        name: as in `attr_values`.
+        case: the `AttrValue` field that holds it: s, b, by, d, f, i32, i64, or the same with `s` appended (a list).
+        description: for people.
+        default: the value where a node has none; `MISSING` for a mandatory attribute.
+    """
+
+    name: str
+    case: str
+    description: str
+    default: Any
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it holds a list."""
+        return self.case not in _EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the graph validator and `OpDef` need to know of an operator."""
+
+    name: str
+    version: str
+    description: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: tuple[Attribute, ...]
+    returnable: bool
+    mergeable: bool
+    variable_inputs: bool
+    exact_version: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeValue:
+    """A value of a node as its package has it: the `AttrValue` field and its content (lists as Python lists)."""
+
+    case: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node of a graph: what an operator is made from."""
+
+    name: str
+    op: str
+    op_version: str = ""
+    parents: tuple[str, ...] = ()
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeContext:
+    """Who computes for whom.
+
+    Args:
+        party: the party that runs the operator.
+        requester: the party that received the prediction request.
+    """
+
+    party: str
+    requester: str
+
+
+def attr(description: str, *, default: Any = MISSING) -> Any:
+    """Describe an attribute of an operator; with a default it is optional."""
+    return Attribute("", "", description, default)
+
+
+class Operator(ABC):
+    """Base of operators; one instance serves one node for the life of a model.
+
+    Class keywords: `name`, `version`, `inputs` (names, in the order of a node's parents), `output`,
+    `returnable` (may end a graph), `mergeable` (takes the tables of several parties), `variable_inputs`
+    (any number of parents), `exact_version` (a node's `op_version` must equal `version`).
+    A subclass without `name=` is a shared base.
+    """
+
+    definition: ClassVar[Definition]
+    heavy: ClassVar[bool] = False
+    """True: `compute` takes milliseconds and runs in a pool instead of on the event loop."""
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str = "",
+        version: str = "",
+        inputs: Sequence[str] = (),
+        output: str = "",
+        returnable: bool = False,
+        mergeable: bool = False,
+        variable_inputs: bool = False,
+        exact_version: bool = False,
+        **keywords: Any,
+    ) -> None:
+        super().__init_subclass__(**keywords)
+        if not name:
+            return
+        cls.definition = Definition(
+            name=name,
+            version=version,
+            description=(cls.__doc__ or "").strip(),
+            inputs=tuple(inputs),
+            output=output,
+            attributes=_attributes(cls),
+            returnable=returnable,
+            mergeable=mergeable,
+            variable_inputs=variable_inputs,
+            exact_version=exact_version,
+        )
+
+    def __init__(self, node: NodeSpec) -> None:
+        """Read the node's attributes, then `setup`.
+
+        Raises:
+            GraphError: a mandatory attribute is missing (code 2) or holds another type (code 7), the version does
+                not fit (code 7), or `setup` refuses the node.
+        """
+        self.node = node
+        definition = self.definition
+        if definition.exact_version and node.op_version != definition.version:
+            raise self._error(f"op_version {node.op_version!r} is not served", hint=f"needed: {definition.version}")
+        for attribute in definition.attributes:
+            setattr(self, attribute.name, self._attribute_value(attribute))
+        try:
+            self.setup()
+        except GraphError as error:
+            error.node = error.node or node.name
+            raise
+
+    def _attribute_value(self, attribute: Attribute) -> Any:
+        found = self.node.attributes.get(attribute.name)
+        if found is None:
+            if attribute.default is MISSING:
+                raise self._error(f"attribute {attribute.name!r} is missing", code=ErrorCode.UNEXPECTED_ERROR)
+            return list(attribute.default) if attribute.is_list else attribute.default
+        if found.case != attribute.case:
+            raise self._error(f"attribute {attribute.name!r} holds {found.case or 'nothing'}, not {attribute.case}")
+        return found.value
+
+    def _error(self, message: str, *, code: ErrorCode = ErrorCode.LOGIC_ERROR, hint: str = "") -> GraphError:
+        return GraphError(f"{self.definition.name}: {message}", code=code, node=self.node.name, hint=hint)
+
+    def require(self, condition: bool, message: str, *, code: ErrorCode = ErrorCode.LOGIC_ERROR) -> None:
+        """Raise a GraphError naming this node unless `condition` holds."""
+        if not condition:
+            raise self._error(message, code=code)
+
+    # ---------------------------------------------------------- the author's part
+    def setup(self) -> None:
+        """Check the attributes and make tables from them; called once when the model is loaded.
+
+        Raises:
+            GraphError: the node cannot work.
+        """
+
+    @abstractmethod
+    def input_schemas(self) -> list[Schema]:
+        """The columns needed of each parent, in the order of the node's parents (one for an entry node)."""
+
+    @abstractmethod
+    def output_schema(self) -> Schema:
+        """The columns that `compute` returns; without columns, the output is not checked."""
+
+    @abstractmethod
+    def compute(self, context: ComputeContext, *inputs: Any) -> Batch:
+        """The node's output.
+
+        Args:
+            context: who computes for whom.
+            inputs: one per parent, in order: a `Batch`, or for a mergeable operator a list of batches, one per
+                party that ran the parent (requester first, then by party id). Core has checked counts and row
+                numbers and projected the columns to `input_schemas()`.
+
+        Raises:
+            SfsError: a value cannot be processed; the message gives column and row index, never the value.
+        """
+
+
+def _attributes(cls: type[Operator]) -> tuple[Attribute, ...]:
+    attributes = []
+    for name, annotation in get_type_hints(cls, include_extras=True).items():
+        declared = getattr(cls, name, None)
+        if isinstance(declared, Attribute):
+            attributes.append(Attribute(name, _case(cls, name, annotation), declared.description, declared.default))
+    return tuple(attributes)
+
+
+def _case(cls: type[Operator], name: str, annotation: Any) -> str:
+    element = get_args(annotation)[0] if get_origin(annotation) is list else annotation
+    if element not in _SCALAR_CASES:
+        raise TypeError(f"{cls.__name__}.{name}: attributes are str, bool, bytes, float, int, Int32, Float32 or lists")
+    case = _SCALAR_CASES[element]
+    return case + "s" if element is not annotation else case
