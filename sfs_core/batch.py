@@ -80,14 +80,15 @@ class Schema:
     @classmethod
     def from_arrow(cls, schema: Any) -> Schema:
         """The interned schema that equals a pyarrow one, metadata apart."""
-        key = tuple((field.name, field.type, field.nullable) for field in schema)
+        # Text stands for types: hashing a pyarrow type makes it anyway, and fails when the interpreter shuts down.
+        key = tuple((field.name, str(field.type), field.nullable) for field in schema)
         known = cls._known.get(key)
         if known is not None:
             return known
         made = object.__new__(cls)
         made.names = tuple(field.name for field in schema)
         made.types = tuple(field.type for field in schema)
-        made.arrow = pa.schema([pa.field(name, type_, nullable) for name, type_, nullable in key])
+        made.arrow = pa.schema([pa.field(field.name, field.type, field.nullable) for field in schema])
         made.index = {name: i for i, name in enumerate(made.names)}
         made.all_float64 = bool(key) and all(type_ == _FLOAT64 for type_ in made.types)
         made.wide = tuple(i for i, type_ in enumerate(made.types) if type_ in (pa.int64(), pa.uint64()))

@@ -58,6 +58,11 @@ class PredictRequest(_Strict):
     fs_params: dict[str, FeatureParam] = {}
     predefined_features: list[Feature] = []
 
+    @classmethod
+    def of(cls, service: str, params: dict[str, FeatureParam]) -> PredictRequest:
+        """A request to `service` with each party's parameters."""
+        return cls(service_spec=_ServiceSpec(service), fs_params=params)
+
     @property
     def service(self) -> str:
         """The service id asked for."""

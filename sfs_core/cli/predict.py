@@ -1,0 +1,119 @@
+"""`sfs predict`: ask a running server for scores."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from sfs_core.errors import ErrorCode, PeerError, RequestError, SfsError
+
+__all__ = ["command"]
+
+_ROWS_PER_REQUEST = 1000
+
+
+@click.command("predict", short_help="Ask a running server for scores.")
+@click.argument("target", metavar="CONFIG_OR_URL")
+@click.argument("ids", nargs=-1)
+@click.option("--ids-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV file of ids.")
+@click.option("--id-column", default="id", show_default=True, help="The column of --ids-file that holds them.")
+@click.option("--service", help="The service id, where the config does not say or has several.")
+@click.option("--party", "parties", multiple=True, help="A party id; repeat. Only with a URL.")
+@click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait for an answer.")
+@click.option("--json", "as_json", is_flag=True, help="Print the server's answers, a line each.")
+def command(
+    target: str,
+    ids: tuple[str, ...],
+    ids_file: Path | None,
+    id_column: str,
+    service: str | None,
+    parties: tuple[str, ...],
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Score IDS at a running server; every party looks the same ids up.
+
+    CONFIG_OR_URL is the config file that the server runs with, or its address (then --service and --party say
+    the rest): sfs predict alice.yaml 17 18, or
+    sfs predict http://127.0.0.1:9010 --service demo --party alice --party bob 17 18
+    """
+    wanted = [*ids, *(_ids_of(ids_file, id_column) if ids_file else [])]
+    if not wanted:
+        raise click.UsageError("no ids given: name them after the target, or use --ids-file")
+    url, service, parties = _target(target, service, parties)
+    blocks = [wanted[i : i + _ROWS_PER_REQUEST] for i in range(0, len(wanted), _ROWS_PER_REQUEST)]
+    answers = ((block, _predict(url, service, parties, block, timeout)) for block in blocks)
+    if as_json:
+        for _, answer in answers:
+            click.echo(json.dumps(answer))
+        return
+    writer = csv.writer(sys.stdout)
+    for i, (block, answer) in enumerate(answers):
+        results = _results(answer)
+        if i == 0:
+            writer.writerow(["id", *(score["name"] for score in results[0]["scores"])])
+        for id_, result in zip(block, results, strict=True):
+            writer.writerow([id_, *(score["value"] for score in result["scores"])])
+
+
+def _ids_of(file: Path, column: str) -> list[str]:
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        reader = csv.DictReader(text)
+        if column not in (reader.fieldnames or ()):
+            raise RequestError(f"{file} has no column {column!r}", hint="name the column with --id-column")
+        return [row[column] for row in reader]
+
+
+def _target(target: str, service: str | None, parties: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
+    if target.startswith(("http://", "https://")):
+        if not service or not parties:
+            raise click.UsageError("with a URL, --service and --party (one for each party) are needed")
+        return target, service, tuple(parties)
+    from sfs_core.config.loader import read_config  # noqa: PLC0415 - a URL needs no config code
+
+    config = read_config(Path(target)).config
+    names = [s.service for s in config.services]
+    service = service or (names[0] if len(names) == 1 else None)
+    if service not in names:
+        raise click.UsageError(f"--service must be one of {', '.join(names)}")
+    if not config.listen.service:
+        raise RequestError(f"{target} opens no service port", hint="ask a party whose config has listen.service")
+    return f"http://{config.listen.host}:{config.listen.service}", service, tuple(config.parties)
+
+
+def _predict(url: str, service: str, parties: Sequence[str], ids: Sequence[str], timeout: float) -> dict[str, Any]:
+    request = {"service_spec": {"id": service}, "fs_params": {p: {"query_datas": list(ids)} for p in parties}}
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    try:
+        connection.request(
+            "POST", "/PredictionService/Predict", json.dumps(request), {"Content-Type": "application/json"}
+        )
+        response = connection.getresponse()
+        body = response.read()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise PeerError(f"no answer from {url}: {reason}", hint="is the server running? (sfs serve)") from None
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.OK:
+        raise PeerError(f"{url} answered HTTP {response.status}: {body[:200].decode(errors='replace')}")
+    answer: dict[str, Any] = json.loads(body)
+    return answer
+
+
+def _results(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    status = answer.get("status", {})
+    if status.get("code") != ErrorCode.OK:
+        raise SfsError(f"the server answered code {status.get('code')}: {status.get('msg', '')}")
+    results: list[dict[str, Any]] = answer.get("results", [])
+    return results

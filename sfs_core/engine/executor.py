@@ -1,0 +1,104 @@
+"""This party's part of requests: features in, the execution's plan, tables out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from concurrent.futures import Executor as Pool
+
+from sfs_core.batch import Batch
+from sfs_core.codec.execution import ExecuteCall, ExecuteReply
+from sfs_core.engine.features import FeatureLookup
+from sfs_core.engine.plan import Plan
+from sfs_core.errors import ErrorCode, GraphError, RequestError
+from sfs_core.model.graph import Dispatch
+from sfs_core.model.validation import CheckedGraph
+from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
+from sfs_core.sdk.operator import ComputeContext
+
+__all__ = ["Executor"]
+
+
+class Executor:
+    """Runs the executions of one service's graph at this party, for itself and for peers."""
+
+    def __init__(
+        self,
+        party: str,
+        parties: Sequence[str],
+        checked: CheckedGraph,
+        features: FeatureLookup,
+        pool: Pool,
+    ) -> None:
+        self.party = party
+        self.features = features
+        self.plans = [Plan(execution, checked.operators) for execution in checked.executions]
+        self._pool = pool
+        self._contexts = {requester: ComputeContext(party, requester) for requester in parties}
+        runs_everywhere = {e.index: e.dispatch is Dispatch.ALL for e in checked.graph.executions}
+        made_in = {name: e.index for e in checked.graph.executions for name in e.nodes}
+        self._table_counts = {n: len(parties) if runs_everywhere[i] else 1 for n, i in made_in.items()}
+
+    def execute(self, call: ExecuteCall) -> ExecuteReply | Awaitable[ExecuteReply]:
+        """Run one execution; the reply comes at once unless something must wait.
+
+        Raises:
+            RequestError: an unknown requester (3) or execution (7), or tables that do not fit it (7).
+            SfsError: from the feature source or an operator.
+        """
+        context = self._contexts.get(call.requester)
+        if context is None:
+            raise RequestError("the requester is no party of this cluster", party=self.party)
+        if not 0 <= call.execution < len(self.plans):
+            raise RequestError(
+                f"there is no execution {call.execution}, the graph has {len(self.plans)}", code=ErrorCode.LOGIC_ERROR
+            )
+        plan = self.plans[call.execution]
+        if call.execution:
+            self._check_tables(plan, call.inputs)
+            return self._run(plan, context, None, call.inputs, {})
+        if call.predefined is not None:
+            return self._run(plan, context, self.features.convert(call.predefined), {}, {})
+        if call.ids is None:
+            raise RequestError("the first execution starts from features", code=ErrorCode.LOGIC_ERROR)
+        found = self.features.fetch(FeatureQuery(call.ids, call.context, call.headers))
+        if isinstance(found, FeatureResult):
+            return self._run(plan, context, found.batch, {}, found.headers)
+        return self._run_later(plan, context, found)
+
+    def _run(
+        self,
+        plan: Plan,
+        context: ComputeContext,
+        features: Batch | None,
+        tables: Mapping[str, list[Batch]],
+        headers: Mapping[str, str],
+    ) -> ExecuteReply | Awaitable[ExecuteReply]:
+        if plan.heavy:
+            return self._run_in_pool(plan, context, features, tables, headers)
+        return ExecuteReply(plan.run(context, features, tables), headers)
+
+    async def _run_later(self, plan: Plan, context: ComputeContext, pending: Awaitable[FeatureResult]) -> ExecuteReply:
+        found = await pending
+        reply = self._run(plan, context, found.batch, {}, found.headers)
+        return reply if isinstance(reply, ExecuteReply) else await reply
+
+    async def _run_in_pool(
+        self,
+        plan: Plan,
+        context: ComputeContext,
+        features: Batch | None,
+        tables: Mapping[str, list[Batch]],
+        headers: Mapping[str, str],
+    ) -> ExecuteReply:
+        loop = asyncio.get_running_loop()
+        return ExecuteReply(await loop.run_in_executor(self._pool, plan.run, context, features, tables), headers)
+
+    def _check_tables(self, plan: Plan, tables: Mapping[str, list[Batch]]) -> None:
+        for name in plan.outside:
+            expected, found = self._table_counts[name], len(tables.get(name, ()))
+            if found != expected:
+                raise GraphError(
+                    f"execution {plan.index} needs {expected} table(s) of node {name!r}, {found} came",
+                    party=self.party,
+                )

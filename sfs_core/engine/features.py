@@ -1,0 +1,89 @@
+"""Feature look-up of one service: from the request to a table with the model's names."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Mapping, Sequence
+
+from sfs_core.batch import Batch, Schema
+from sfs_core.codec.features import Feature, batch_of_features, feature_rows
+from sfs_core.errors import ErrorCode, FeatureError, SfsError
+from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
+
+__all__ = ["FeatureLookup", "source_schema"]
+
+
+def source_schema(model_schema: Schema, mapping: Mapping[str, str]) -> Schema:
+    """The model's features under their names at the source.
+
+    Args:
+        model_schema: names and types that the model needs.
+        mapping: name at the source: name in the model. Features without an entry keep their name.
+    """
+    source_names = {model: source for source, model in mapping.items()}
+    return Schema(
+        (source_names.get(name, name), type_)
+        for name, type_ in zip(model_schema.names, model_schema.types, strict=True)
+    )
+
+
+class FeatureLookup:
+    """Fetches features from a source, or converts those sent along, and renames them to the model's names."""
+
+    def __init__(self, model_schema: Schema, mapping: Mapping[str, str], source: FeatureSource | None) -> None:
+        self.model_schema = model_schema
+        self.source = source
+        self.source_schema = source_schema(model_schema, mapping)
+
+    def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
+        """The features of `query.ids`; at once where the source only touches memory.
+
+        Raises:
+            FeatureError: no source is configured (code 3), or the source found something wrong.
+        """
+        if not len(self.model_schema):
+            return FeatureResult(Batch(Schema(), len(query.ids), []))
+        if self.source is None:
+            raise FeatureError(
+                "this party has no feature source", hint="add `features: {source: …}` to the service in its config"
+            )
+        try:
+            result = self.source.fetch(query)
+        except Exception as error:
+            raise self._source_failed(error) from error
+        if isinstance(result, FeatureResult):
+            return self._renamed(result)
+        return self._fetch_later(result)
+
+    async def _fetch_later(self, pending: Awaitable[FeatureResult]) -> FeatureResult:
+        try:
+            return self._renamed(await pending)
+        except Exception as error:
+            raise self._source_failed(error) from error
+
+    def _renamed(self, result: FeatureResult) -> FeatureResult:
+        if self.source_schema is not self.model_schema:
+            result.batch = result.batch.renamed(self.model_schema)
+        return result
+
+    def _source_failed(self, error: Exception) -> Exception:
+        if isinstance(error, SfsError):
+            return error
+        # The exception's own text may quote ids or values: only its kind and place go on.
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        return FeatureError(
+            f"the feature source failed ({type(error).__name__})",
+            code=ErrorCode.UNEXPECTED_ERROR,
+            detail=f"{type(self.source).__name__}: {type(error).__name__}{place}",
+        )
+
+    def convert(self, features: Sequence[Feature]) -> Batch:
+        """Features sent along with a request, under their names at the source.
+
+        Raises:
+            FeatureError: as `codec.features.batch_of_features`.
+        """
+        if not len(self.model_schema):
+            return Batch(Schema(), feature_rows(features), [])
+        return batch_of_features(features, self.source_schema).renamed(self.model_schema)

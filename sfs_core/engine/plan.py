@@ -1,0 +1,161 @@
+"""A plan: one execution of a graph, compiled at load into positional calls over slots."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sfs_core.batch import Batch, Projector, Schema
+from sfs_core.errors import ErrorCode, GraphError, PluginError, SfsError
+from sfs_core.model.validation import CheckedExecution
+from sfs_core.sdk.operator import ComputeContext, Operator
+
+__all__ = ["Plan"]
+
+Tables = Mapping[str, Sequence[Batch]]
+Argument = Callable[["_Run"], Any]
+
+
+@dataclass(slots=True)
+class _Run:
+    """The state of one run: what came in, and the outputs so far by slot."""
+
+    features: Batch | None
+    tables: Tables
+    slots: list[Batch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One node: how to get its arguments, its operator, and what it must return."""
+
+    operator: Operator
+    arguments: tuple[Argument, ...]
+    schema: Schema
+
+
+class Plan:
+    """One execution, ready to run.
+
+    Attributes:
+        index: the execution's index in the graph.
+        outputs: the exit nodes, whose tables the execution returns.
+        outside: nodes of earlier executions whose tables it needs.
+        heavy: whether an operator asks to be kept off the event loop.
+    """
+
+    def __init__(self, execution: CheckedExecution, operators: Mapping[str, Operator]) -> None:
+        slots = {name: i for i, name in enumerate(execution.order)}
+        self.index = execution.execution.index
+        self.outputs = execution.exit_nodes
+        self.outside = execution.outside_parents
+        self.heavy = any(operators[name].heavy for name in execution.order)
+        self._steps = [_step(operators[name], slots) for name in execution.order]
+        self._output_slots = [(name, slots[name]) for name in self.outputs]
+
+    def run(self, context: ComputeContext, features: Batch | None, tables: Tables) -> dict[str, Batch]:
+        """The exit nodes' tables.
+
+        Args:
+            context: who computes for whom.
+            features: the feature table, for an execution with entry nodes of the graph.
+            tables: per node in `outside`, one table per party that ran it, requester first.
+
+        Raises:
+            GraphError: row counts, numbers of tables or schemas do not fit (code 7, 2 for a wrong type).
+            SfsError: an operator refused its input, or failed (code 2).
+        """
+        run = _Run(features, tables, [])
+        for step in self._steps:
+            operator = step.operator
+            try:
+                arguments = [argument(run) for argument in step.arguments]
+                if len(arguments) > 1:
+                    _check_rows(arguments)
+                output = operator.compute(context, *arguments)
+            except SfsError as error:
+                error.node = error.node or operator.node.name
+                raise
+            except Exception as error:
+                raise _operator_failed(operator, error) from error
+            if output.schema is not step.schema:
+                output = _checked_output(output, step)
+            run.slots.append(output)
+        return {name: run.slots[slot] for name, slot in self._output_slots}
+
+
+def _step(operator: Operator, slots: Mapping[str, int]) -> _Step:
+    parents = operator.node.parents or (None,)
+    mergeable = operator.definition.mergeable
+    wanted = operator.input_schemas()
+    arguments = [_argument(p, slots, schema, mergeable) for p, schema in zip(parents, wanted, strict=True)]
+    return _Step(operator, tuple(arguments), operator.output_schema())
+
+
+def _argument(parent: str | None, slots: Mapping[str, int], wanted: Schema, mergeable: bool) -> Argument:
+    project = Projector(wanted)
+    if parent is None:
+        if mergeable:
+            return lambda run: [project(_features_of(run))]
+        return lambda run: project(_features_of(run))
+    slot = slots.get(parent)
+    if slot is not None:
+        if mergeable:
+            return lambda run: [project(run.slots[slot])]
+        return lambda run: project(run.slots[slot])
+    if mergeable:
+        return lambda run: _same_rows([project(table) for table in run.tables[parent]])
+    return lambda run: project(_only(run.tables[parent], parent))
+
+
+def _features_of(run: _Run) -> Batch:
+    if run.features is None:
+        raise GraphError("features are needed, none were given")
+    return run.features
+
+
+def _only(tables: Sequence[Batch], parent: str) -> Batch:
+    if len(tables) != 1:
+        raise GraphError(f"{len(tables)} tables of node {parent!r}, exactly one is expected")
+    return tables[0]
+
+
+def _same_rows(tables: list[Batch]) -> list[Batch]:
+    rows = tables[0].num_rows
+    for table in tables:
+        if table.num_rows != rows:
+            raise GraphError(f"the parties' tables differ in rows: {', '.join(str(t.num_rows) for t in tables)}")
+    return tables
+
+
+def _check_rows(arguments: list[Any]) -> None:
+    rows = {table.num_rows for argument in arguments for table in (argument if type(argument) is list else [argument])}
+    if len(rows) > 1:
+        raise GraphError(f"the input tables differ in rows: {', '.join(map(str, sorted(rows)))}")
+
+
+def _checked_output(output: Any, step: _Step) -> Batch:
+    name, node = step.operator.definition.name, step.operator.node.name
+    if not isinstance(output, Batch):
+        raise PluginError(f"operator {name} returned {type(output).__name__}, not a Batch", node=node)
+    if len(step.schema):
+        raise PluginError(
+            f"operator {name} returned {output.schema}, it declares {step.schema}",
+            code=ErrorCode.LOGIC_ERROR,
+            node=node,
+        )
+    return output
+
+
+def _operator_failed(operator: Operator, error: Exception) -> SfsError:
+    # The exception's own text may quote values: only its kind and place go on.
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return SfsError(
+        f"operator {operator.definition.name} failed ({type(error).__name__})",
+        code=ErrorCode.UNEXPECTED_ERROR,
+        node=operator.node.name,
+        detail=f"{type(error).__name__}{place}",
+    )

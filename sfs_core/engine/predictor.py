@@ -1,0 +1,195 @@
+"""Whole predictions: every execution of the graph, at the parties it is meant for, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sfs_core.batch import Batch
+from sfs_core.codec.execution import ExecuteCall, ExecuteReply
+from sfs_core.codec.features import feature_rows
+from sfs_core.codec.prediction import PredictReply, PredictRequest
+from sfs_core.engine.executor import Executor
+from sfs_core.errors import ErrorCode, GraphError, PeerError, RequestError, SfsError
+from sfs_core.model.graph import Dispatch, Graph
+
+__all__ = ["Peer", "Predictor"]
+
+
+class Peer(Protocol):
+    """Another party, as the engine sees it."""
+
+    def execute(self, call: ExecuteCall, timeout: float) -> Awaitable[ExecuteReply]:
+        """Have the party run one execution; starts at once, raises PeerError within `timeout` seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One execution: this party's part, if any, and the peers asked, in ascending order."""
+
+    index: int
+    local: bool
+    peers: tuple[tuple[str, Peer], ...]
+    outside: tuple[str, ...]
+    outputs: frozenset[str]
+
+
+class Predictor:
+    """Answers prediction requests that arrive at this party.
+
+    Args:
+        party: this party.
+        graph: the model's graph.
+        executor: this party's part.
+        peers: the other parties by id.
+        specified: per execution dispatched to a specified party, that party.
+        timeout: seconds that a peer may take for one execution.
+        max_rows: requests with more rows are refused.
+    """
+
+    def __init__(
+        self,
+        party: str,
+        graph: Graph,
+        executor: Executor,
+        peers: Mapping[str, Peer],
+        specified: Mapping[int, str],
+        *,
+        timeout: float,
+        max_rows: int,
+    ) -> None:
+        self.party = party
+        self.parties = sorted([party, *peers])
+        self._executor = executor
+        self._peers = peers
+        self._timeout = timeout
+        self._max_rows = max_rows
+        self._rounds = [self._round(graph, e.index, e.dispatch, specified) for e in graph.executions]
+
+    def _round(self, graph: Graph, index: int, dispatch: Dispatch, specified: Mapping[int, str]) -> _Round:
+        others = sorted(self._peers)
+        if dispatch is Dispatch.ALL:
+            chosen = [self.party, *others]
+        elif dispatch is Dispatch.SPECIFIED:
+            chosen = [specified[index]]
+        elif dispatch is Dispatch.PEER:
+            if len(others) != 1:
+                raise GraphError(
+                    f"execution {index} runs at 'the peer', which needs two parties, not {len(others) + 1}"
+                )
+            chosen = others
+        elif dispatch in (Dispatch.ANYONE, Dispatch.SELF):
+            chosen = [self.party]
+        else:
+            raise GraphError(f"execution {index} has no dispatch type")
+        plan = self._executor.plans[index]
+        asked = tuple((name, self._peers[name]) for name in chosen if name != self.party)
+        return _Round(index, self.party in chosen, asked, plan.outside, frozenset(plan.outputs))
+
+    async def predict(self, request: PredictRequest) -> PredictReply:
+        """The scores for a request.
+
+        Raises:
+            RequestError: parameters are missing, empty or of unequal length (code 3).
+            PeerError: a party failed or did not answer (code 4).
+            SfsError: anything else that went wrong at this party.
+        """
+        rows = self.rows_of(request)
+        history: dict[str, list[Batch]] = {}
+        headers: dict[str, str] = {}
+        for round_ in self._rounds:
+            replies = await self._run(round_, request, history)
+            for reply in replies:
+                for key, value in reply.headers.items():
+                    headers.setdefault(key, value)
+            for name in round_.outputs:
+                history[name] = [reply.outputs[name] for reply in replies]
+        return PredictReply(request.service, _scores(history, self._rounds[-1], rows), headers=headers)
+
+    def rows_of(self, request: PredictRequest) -> int:
+        """How many rows a request asks for.
+
+        Raises:
+            RequestError: parties without ids, unequal numbers of rows, or too many.
+        """
+        counts = {}
+        if request.predefined_features:
+            counts[self.party] = feature_rows(request.predefined_features)
+        for party in self.parties:
+            param = request.fs_params.get(party)
+            if party not in counts:
+                counts[party] = len(param.query_datas) if param else 0
+        empty = [party for party, count in counts.items() if not count]
+        if empty:
+            raise RequestError(
+                f"no query datas for {', '.join(empty)}", where="fs_params", hint="give every party the same rows"
+            )
+        rows = counts[self.party]
+        if any(count != rows for count in counts.values()):
+            listed = ", ".join(f"{party} {count}" for party, count in sorted(counts.items()))
+            raise RequestError(f"the parties' query datas differ in length: {listed}", where="fs_params")
+        if rows > self._max_rows:
+            raise RequestError(f"{rows} rows asked for, at most {self._max_rows} are served", where="fs_params")
+        return rows
+
+    # ------------------------------------------------------------------- one round
+    async def _run(
+        self, round_: _Round, request: PredictRequest, history: Mapping[str, list[Batch]]
+    ) -> Sequence[ExecuteReply]:
+        tables = {name: history[name] for name in round_.outside}
+        # Peers first: they compute while this party does its own part.
+        pending = [
+            asyncio.ensure_future(peer.execute(self._call(round_, name, request, tables), self._timeout))
+            for name, peer in round_.peers
+        ]
+        try:
+            replies = []
+            if round_.local:
+                own = self._executor.execute(self._call(round_, self.party, request, tables))
+                replies.append(own if isinstance(own, ExecuteReply) else await own)
+            for (name, _), future in zip(round_.peers, pending, strict=True):
+                replies.append(_checked_reply(round_, name, await future))
+            return replies
+        except BaseException:
+            await _abandon(pending)
+            raise
+
+    def _call(
+        self, round_: _Round, party: str, request: PredictRequest, tables: Mapping[str, list[Batch]]
+    ) -> ExecuteCall:
+        call = ExecuteCall(request.service, self.party, round_.index, request.headers)
+        if round_.index:
+            call.inputs = tables
+        elif party == self.party and request.predefined_features:
+            call.predefined = request.predefined_features
+        else:
+            param = request.fs_params[party]
+            call.ids, call.context = param.query_datas, param.query_context
+        return call
+
+
+def _checked_reply(round_: _Round, party: str, reply: ExecuteReply) -> ExecuteReply:
+    missing = sorted(round_.outputs - reply.outputs.keys())
+    if missing:
+        raise PeerError(f"execution {round_.index}: the answer lacks node {missing[0]!r}", party=party)
+    return reply
+
+
+async def _abandon(pending: Sequence[asyncio.Future[ExecuteReply]]) -> None:
+    for future in pending:
+        future.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _scores(history: Mapping[str, list[Batch]], last: _Round, rows: int) -> Batch:
+    (exit_node,) = last.outputs
+    (scores,) = history[exit_node]
+    if scores.num_rows != rows:
+        raise GraphError(f"{scores.num_rows} scores for {rows} rows", node=exit_node)
+    try:
+        scores.matrix()
+    except SfsError as error:
+        raise SfsError(error.message, code=ErrorCode.UNEXPECTED_ERROR, node=exit_node) from None
+    return scores

@@ -1,0 +1,223 @@
+"""Bulk scoring: whole files scored block by block, under the reference's control protocol.
+
+All parties hold the same rows in the same order and stream them (feature source `streaming`, or `mock`). The
+requester tells its peers when to begin (CM_INIT, answered with their row counts), that it is alive (CM_KEEPALIVE) and
+when to end (CM_STOP). In this mode `query_datas` holds no ids but the block's row count, once per row, and
+`query_context` the offset of its first row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import logging
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from sfs_core.codec.dialect import BodyError
+from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
+from sfs_core.errors import ErrorCode, PeerError, RequestError, SfsError
+from sfs_core.link.rpc import CallInfo
+from sfs_core.proto import tools_pb2
+from sfs_core.server.errors import decode_body, encode_body
+
+__all__ = ["ControlPeer", "ControlService", "score_in_bulk"]
+
+logger = logging.getLogger("sfs.bulk")
+
+KEEPALIVE_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 30.0
+"""A helper that hears nothing for so long gives up."""
+INIT_ATTEMPTS: Final = 60
+
+
+class ControlService:
+    """InferenceControlService.Push of a helper: a party that computes its part while another one asks.
+
+    Attributes:
+        finished: set when the requester said stop; holds an error when it fell silent.
+    """
+
+    def __init__(self, requester: str, row_count: Callable[[], int | None]) -> None:
+        """`row_count` gives the rows of this party's source (-1: any number), None until the server is ready."""
+        self._requester = requester
+        self._row_count = row_count
+        self._watchdog: asyncio.TimerHandle | None = None
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, body: bytes, info: CallInfo) -> bytes:
+        request = tools_pb2.ControlRequest()
+        answer = tools_pb2.ControlResponse()
+        try:
+            self._push(decode_body(body, info, request), answer)
+            answer.status.code = ErrorCode.OK
+        except BodyError:
+            raise
+        except SfsError as error:
+            answer.status.code, answer.status.msg = error.code, error.public_text()
+        return encode_body(answer, info, defaults=False)
+
+    def _push(self, request: tools_pb2.ControlRequest, answer: tools_pb2.ControlResponse) -> None:
+        if request.party_id != self._requester:
+            raise SfsError("bulk scoring is driven by another party", where="party_id")
+        if request.type == tools_pb2.CM_INIT:
+            rows = self._row_count()
+            if rows is None:
+                raise SfsError("this party is not ready yet")
+            answer.init_msg.row_num = rows
+        elif request.type == tools_pb2.CM_STOP:
+            self._finish(None)
+            return
+        elif request.type != tools_pb2.CM_KEEPALIVE:
+            raise SfsError("unknown control message", where="type")
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        silent = PeerError(f"the requester said nothing for {SILENCE_SECONDS:.0f} s", party=self._requester)
+        self._watchdog = asyncio.get_running_loop().call_later(SILENCE_SECONDS, self._finish, silent)
+
+    def _finish(self, error: SfsError | None) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self.finished.done():
+            return
+        if error is None:
+            self.finished.set_result(None)
+        else:
+            self.finished.set_exception(error)
+
+
+class ControlPeer(Protocol):
+    """A helper, as the requester sees it."""
+
+    def control(self, request: tools_pb2.ControlRequest, timeout: float) -> Awaitable[tools_pb2.ControlResponse]:
+        """Send a control message; raises PeerError."""
+
+
+async def score_in_bulk(
+    party: str,
+    service: str,
+    row_count: int,
+    peers: Mapping[str, ControlPeer],
+    predict: Callable[[PredictRequest], Awaitable[PredictReply]],
+    result: Path,
+    *,
+    block_rows: int,
+    timeout: float,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Score every row of all parties' files and write the scores as CSV, in file order.
+
+    Args:
+        party: this party, the requester.
+        service: the service id.
+        row_count: rows of this party's source; -1 where it has any number (mock).
+        peers: the helpers by party id.
+        predict: scores one block.
+        result: the file to write; it appears when all rows are scored, or not at all.
+        block_rows: rows per block.
+        timeout: seconds that a helper may take for a control message.
+        progress: told the rows done and the rows in all.
+
+    Returns:
+        How many rows were scored.
+
+    Raises:
+        PeerError: a helper did not become ready, or broke off.
+        RequestError: the parties' row counts differ, or nobody knows how many rows there are.
+    """
+    counts = await asyncio.gather(*(_initialise(party, name, peer, timeout) for name, peer in sorted(peers.items())))
+    rows = _agreed_rows({party: row_count, **dict(zip(sorted(peers), counts, strict=True))})
+    keepalive = asyncio.ensure_future(_keep_alive(party, peers, timeout))
+    try:
+        await _write_scores(party, service, rows, sorted([party, *peers]), predict, result, block_rows, progress)
+        return rows
+    finally:
+        keepalive.cancel()
+        await asyncio.gather(
+            *(_stop(party, name, peer, timeout) for name, peer in peers.items()), return_exceptions=True
+        )
+
+
+def _agreed_rows(counts: Mapping[str, int]) -> int:
+    known = {party: count for party, count in counts.items() if count >= 0}
+    if not known:
+        raise RequestError("no party has a file that says how many rows to score")
+    if len(set(known.values())) > 1:
+        listed = ", ".join(f"{party} {count}" for party, count in sorted(known.items()))
+        raise RequestError(f"the parties' files differ in rows: {listed}", hint="all files need the same rows in order")
+    return next(iter(known.values()))
+
+
+async def _initialise(party: str, name: str, peer: ControlPeer, timeout: float) -> int:
+    problem = "no answer"
+    for _ in range(INIT_ATTEMPTS):
+        try:
+            answer = await peer.control(_message(party, tools_pb2.CM_INIT), timeout)
+        except PeerError as error:
+            problem = error.message
+        else:
+            if answer.status.code == ErrorCode.OK:
+                return answer.init_msg.row_num
+            problem = f"it answered code {answer.status.code}"
+        await asyncio.sleep(KEEPALIVE_SECONDS)
+    raise PeerError(f"did not get ready for bulk scoring: {problem}", party=name)
+
+
+async def _keep_alive(party: str, peers: Mapping[str, ControlPeer], timeout: float) -> None:
+    while True:
+        for name, peer in peers.items():
+            try:
+                await peer.control(_message(party, tools_pb2.CM_KEEPALIVE), timeout)
+            except PeerError as error:
+                logger.warning("keepalive to %s failed: %s", name, error.message)
+        await asyncio.sleep(KEEPALIVE_SECONDS)
+
+
+async def _stop(party: str, name: str, peer: ControlPeer, timeout: float) -> None:
+    answer = await peer.control(_message(party, tools_pb2.CM_STOP), timeout)
+    if answer.status.code != ErrorCode.OK:
+        logger.warning("%s answered code %d to the stop message", name, answer.status.code)
+
+
+def _message(party: str, kind: tools_pb2.ControlMessageType) -> tools_pb2.ControlRequest:
+    return tools_pb2.ControlRequest(party_id=party, type=kind)
+
+
+async def _write_scores(
+    party: str,
+    service: str,
+    rows: int,
+    parties: Sequence[str],
+    predict: Callable[[PredictRequest], Awaitable[PredictReply]],
+    result: Path,
+    block_rows: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    handle, temporary = tempfile.mkstemp(dir=result.parent, prefix=f".{result.name}.")
+    try:
+        with os.fdopen(handle, "w", newline="") as file:
+            writer = csv.writer(file)
+            for offset in range(0, rows, block_rows):
+                count = min(block_rows, rows - offset)
+                scores = (await predict(_block(service, parties, count, offset))).scores
+                if scores is None:
+                    raise PeerError("a block came back without scores", party=party)
+                if offset == 0:
+                    writer.writerow(scores.schema.names)
+                writer.writerows(scores.matrix().tolist())
+                progress(offset + count, rows)
+        Path(temporary).replace(result)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _block(service: str, parties: Sequence[str], count: int, offset: int) -> PredictRequest:
+    param = FeatureParam([str(count)] * count, str(offset))
+    return PredictRequest.of(service, dict.fromkeys(parties, param))

@@ -1,0 +1,58 @@
+"""ExecutionService.Execute: what peers ask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+
+from sfs_core.codec.dialect import BodyError
+from sfs_core.codec.execution import ExecuteReply, call_from_message, error_reply_message, reply_to_message
+from sfs_core.errors import ErrorCode, RequestError, SfsError
+from sfs_core.link.rpc import CallInfo
+from sfs_core.proto import apis_pb2
+from sfs_core.server.errors import decode_body, encode_body, request_id, safe_error
+from sfs_core.server.served import ServedModels
+
+__all__ = ["ExecuteHandler"]
+
+logger = logging.getLogger("sfs.execute")
+
+
+class ExecuteHandler:
+    """Answers Execute calls for every service of a party."""
+
+    def __init__(self, models: ServedModels) -> None:
+        self._models = models
+
+    def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
+        message = apis_pb2.ExecuteRequest()
+        try:
+            reply = self._execute(decode_body(body, info, message))
+        except BodyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
+            return _failed(message, info, error)
+        if isinstance(reply, ExecuteReply):
+            return encode_body(reply_to_message(message.service_spec.id, reply), info)
+        return _answer_later(message, info, reply)
+
+    def _execute(self, message: apis_pb2.ExecuteRequest) -> ExecuteReply | Awaitable[ExecuteReply]:
+        model = self._models.get(message.service_spec.id)
+        if model is None:
+            raise RequestError("the request names no service of this party", where="service_spec.id")
+        if model.predictor is None:
+            raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
+        return model.executor.execute(call_from_message(message))
+
+
+async def _answer_later(message: apis_pb2.ExecuteRequest, info: CallInfo, pending: Awaitable[ExecuteReply]) -> bytes:
+    try:
+        reply = await pending
+        return encode_body(reply_to_message(message.service_spec.id, reply), info)
+    except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
+        return _failed(message, info, error)
+
+
+def _failed(message: apis_pb2.ExecuteRequest, info: CallInfo, error: Exception) -> bytes:
+    code, text = safe_error(error, logger, "execute", request_id(info, message.header.data))
+    return encode_body(error_reply_message(message.service_spec.id, code, text), info)

@@ -1,0 +1,28 @@
+"""Pages that say how a server is: `/health` (alive) and `/ready` (answers predictions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from sfs_core.link.rpc import Page
+from sfs_core.server.served import ServedModels
+
+__all__ = ["communication_pages", "service_pages"]
+
+
+def communication_pages(models: ServedModels) -> Mapping[str, Page]:
+    """Pages of the communication port, `/health` worded as the reference words it there."""
+    return {"/health": lambda: (200, "text/plain", b"http status code = 200"), "/ready": lambda: _ready(models)}
+
+
+def service_pages(models: ServedModels) -> Mapping[str, Page]:
+    """Pages of the service port."""
+    return {"/health": lambda: (200, "text/plain", b"OK"), "/ready": lambda: _ready(models)}
+
+
+def _ready(models: ServedModels) -> tuple[int, str, bytes]:
+    waiting = sorted(service for service, model in models.items() if model.predictor is None)
+    body = {"ready": not waiting, "services": sorted(models), "waiting_for_peers": waiting}
+    return 503 if waiting else 200, "application/json", orjson.dumps(body)

@@ -1,0 +1,37 @@
+"""ModelService.GetModelInfo: what anybody who knows the service id may know of the model."""
+
+from __future__ import annotations
+
+from sfs_core.codec.dialect import BodyError
+from sfs_core.errors import ErrorCode, RequestError
+from sfs_core.link.rpc import CallInfo
+from sfs_core.proto import apis_pb2
+from sfs_core.server.errors import decode_body, encode_body
+from sfs_core.server.served import ServedModels
+
+__all__ = ["ModelInfoHandler"]
+
+
+class ModelInfoHandler:
+    """Answers GetModelInfo calls for every service of a party."""
+
+    def __init__(self, models: ServedModels) -> None:
+        self._models = models
+
+    def __call__(self, body: bytes, info: CallInfo) -> bytes:
+        request, answer = apis_pb2.GetModelInfoRequest(), apis_pb2.GetModelInfoResponse()
+        try:
+            decode_body(body, info, request)
+        except BodyError:
+            raise
+        except RequestError as error:
+            answer.status.code, answer.status.msg = error.code, error.public_text()
+            return encode_body(answer, info)
+        answer.service_spec.id = request.service_spec.id
+        model = self._models.get(request.service_spec.id)
+        if model is None:
+            answer.status.code, answer.status.msg = ErrorCode.NOT_FOUND, "the request names no service of this party"
+        else:
+            answer.status.code = ErrorCode.OK
+            answer.model_info.CopyFrom(model.info)
+        return encode_body(answer, info)

@@ -1,0 +1,80 @@
+"""PredictionService.Predict: what callers ask."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from sfs_core.codec import prediction
+from sfs_core.codec.dialect import BodyError
+from sfs_core.codec.prediction import PredictReply, PredictRequest
+from sfs_core.errors import ErrorCode, RequestError, SfsError
+from sfs_core.link.rpc import CallInfo, Encoding
+from sfs_core.proto import apis_pb2
+from sfs_core.sdk.hookspecs import PredictionEvent
+from sfs_core.server.errors import decode_body, request_id, safe_error
+from sfs_core.server.served import ServedModels
+
+__all__ = ["PredictHandler"]
+
+logger = logging.getLogger("sfs.predict")
+
+Observer = Callable[[PredictionEvent], None]
+
+
+class PredictHandler:
+    """Answers Predict calls of every service of a party."""
+
+    def __init__(self, party: str, models: ServedModels, observers: Sequence[Observer] = ()) -> None:
+        self._party = party
+        self._models = models
+        self._observers = observers
+
+    def __call__(self, body: bytes, info: CallInfo) -> Awaitable[bytes]:
+        return self._answer(body, info)
+
+    async def _answer(self, body: bytes, info: CallInfo) -> bytes:
+        started = time.perf_counter()
+        request = PredictRequest()
+        try:
+            request = _decode(body, info)
+            reply = await self._predict(request)
+        except BodyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
+            request_id_ = request_id(info, request.headers)
+            code, text = safe_error(error, logger, "predict", request_id_)
+            reply = PredictReply(request.service, code=code, message=f"[{request_id_}] {text}")
+        if self._observers:
+            self._observe(request, reply, time.perf_counter() - started)
+        if info.encoding is Encoding.JSON:
+            return prediction.encode_json(reply)
+        return prediction.encode_message(reply).SerializeToString()
+
+    async def _predict(self, request: PredictRequest) -> PredictReply:
+        model = self._models.get(request.service)
+        if model is None:
+            raise SfsError(
+                "the request names no service of this party" if request.service else "the request names no service",
+                code=ErrorCode.LOGIC_ERROR,
+                where="service_spec.id",
+            )
+        if model.predictor is None:
+            raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
+        return await model.predictor.predict(request)
+
+    def _observe(self, request: PredictRequest, reply: PredictReply, seconds: float) -> None:
+        rows = reply.scores.num_rows if reply.scores is not None else 0
+        event = PredictionEvent(self._party, request.service, rows, reply.code, seconds)
+        for observe in self._observers:
+            observe(event)
+
+
+def _decode(body: bytes, info: CallInfo) -> PredictRequest:
+    if info.encoding is Encoding.JSON:
+        return prediction.decode_json(body)
+    try:
+        return prediction.decode_message(decode_body(body, info, apis_pb2.PredictRequest()))
+    except ValueError:
+        raise RequestError("the request holds text that is not UTF-8") from None

@@ -1,0 +1,33 @@
+"""A model that this party serves: what the request handlers need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sfs_core.engine.executor import Executor
+from sfs_core.engine.predictor import Predictor
+from sfs_core.proto.serving_pb2 import ModelInfo
+
+__all__ = ["ServedModel", "ServedModels"]
+
+
+@dataclass(slots=True)
+class ServedModel:
+    """One service of this party.
+
+    Attributes:
+        service: the service id.
+        info: what other parties may know of the model.
+        executor: this party's part of requests.
+        predictor: whole predictions; None until every party agreed on the model.
+    """
+
+    service: str
+    info: ModelInfo
+    executor: Executor
+    predictor: Predictor | None = None
+
+
+ServedModels = Mapping[str, ServedModel]
+"""By service id."""
