@@ -1,0 +1,95 @@
+"""The `sfs` command. A verb's module is imported when the verb is used, so that `sfs --help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NamedTuple
+
+import click
+
+from sfs_core import __version__
+from sfs_core.errors import ConfigError, SfsError
+
+__all__ = ["main"]
+
+_BUG_EXIT_CODE: Final = 70
+_INTERRUPTED_EXIT_CODE: Final = 130
+
+
+class _Verb(NamedTuple):
+    module: str  # has the verb's click command as `command`
+    help: str
+
+
+_VERBS: Final = {
+    "check": _Verb("sfs_core.cli.check", "Check a config, its plugins and its model without serving."),
+    "demo": _Verb("sfs_core.cli.demo", "Start parties on this machine and score a real data set."),
+    "plugins": _Verb("sfs_core.cli.plugins", "Show the plugins that are installed and what they offer."),
+    "predict": _Verb("sfs_core.cli.predict", "Ask a running server for scores."),
+    "serve": _Verb("sfs_core.cli.serve", "Serve the models of one or several configs."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = import_module(_VERBS[cmd_name].module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # click's own would import every verb for its help
+            formatter.write_dl([(name, verb.help) for name, verb in sorted(_VERBS.items())])
+
+
+@click.group(cls=_LazyGroup)
+@click.version_option(__version__, prog_name="sfs")
+def _group() -> None:
+    """Private multi-party model serving."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `sfs` with the arguments given, or the process's own.
+
+    Returns:
+        The exit code: 0, 1 for an error that is explained, 2 for wrong usage, 70 for a bug, 130 after Ctrl-C.
+    """
+    try:
+        result = _group.main(arguments, prog_name="sfs", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return _INTERRUPTED_EXIT_CODE
+    except SfsError as error:
+        _show_traceback()
+        _show_error(error)
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last place where a person can be told
+        _show_traceback()
+        # The exception's text may hold somebody's data, so only its type is shown.
+        print(f"error: unexpected {type(error).__name__}: this is a bug in SFS or a plugin", file=sys.stderr)
+        print("hint: run it again with SFS_TRACEBACK=1 for the traceback, and report that", file=sys.stderr)
+        return _BUG_EXIT_CODE
+    return result if isinstance(result, int) else 0
+
+
+def _show_traceback() -> None:
+    if os.environ.get("SFS_TRACEBACK") == "1":
+        traceback.print_exc()
+
+
+def _show_error(error: SfsError) -> None:
+    print(f"error: {error.public_text()}", file=sys.stderr)
+    if isinstance(error, ConfigError) and error.problems != (error.message,):
+        for problem in error.problems:
+            print(f"  {problem}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
