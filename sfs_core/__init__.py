@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RequestError,
         SfsError,
     )
+    from sfs_core.proto import compute_pb2
     from sfs_core.sdk.context import FeatureContext, PluginConfig, PluginContext
     from sfs_core.sdk.data_types import DATA_TYPES, numeric_type
     from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
@@ -56,6 +57,7 @@ _HOMES = {
     "sfs_core.sdk.specs": ["FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = {"compute_pb2": "sfs_core.proto.compute_pb2"}
 
 __all__ = [
     "DATA_TYPES",
@@ -93,6 +95,7 @@ __all__ = [
     "SfsError",
     "__version__",
     "attr",
+    "compute_pb2",
     "hookimpl",
     "link_function",
     "numeric_type",
@@ -100,9 +103,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name in _MODULES:
+        value: Any = import_module(_MODULES[name])
+    elif name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+    else:
         raise AttributeError(f"module 'sfs_core' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
 
