@@ -80,7 +80,7 @@ class Plan:
                 raise
             except Exception as error:
                 raise _operator_failed(operator, error) from error
-            if output.schema is not step.schema:
+            if type(output) is not Batch or output.schema is not step.schema:
                 output = _checked_output(output, step)
             run.slots.append(output)
         return {name: run.slots[slot] for name, slot in self._output_slots}

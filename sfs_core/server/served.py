@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.predictor import Predictor
+from sfs_core.model.graph import Graph
 from sfs_core.proto.serving_pb2 import ModelInfo
 
 __all__ = ["ServedModel", "ServedModels"]
@@ -19,12 +20,14 @@ class ServedModel:
     Attributes:
         service: the service id.
         info: what other parties may know of the model.
+        graph: this party's graph.
         executor: this party's part of requests.
         predictor: whole predictions; None until every party agreed on the model.
     """
 
     service: str
     info: ModelInfo
+    graph: Graph
     executor: Executor
     predictor: Predictor | None = None
 

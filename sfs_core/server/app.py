@@ -1,0 +1,203 @@
+"""A party's server, assembled: models behind handlers, handlers behind ports, peers behind channels."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from sfs_core.config.loader import LoadedConfig
+from sfs_core.engine.predictor import Predictor
+from sfs_core.errors import SfsError
+from sfs_core.host.registry import Registry
+from sfs_core.link.channel import open_channel
+from sfs_core.link.listener import Limits, Listener
+from sfs_core.link.peer import PeerClient
+from sfs_core.link.rpc import Handler, Routes
+from sfs_core.sdk.model_source import Progress
+from sfs_core.server.bulk import ControlService
+from sfs_core.server.execute import ExecuteHandler
+from sfs_core.server.handshake import Patience, agree, specified_parties
+from sfs_core.server.health import communication_pages, service_pages
+from sfs_core.server.loading import check_model, open_model
+from sfs_core.server.model_info import ModelInfoHandler
+from sfs_core.server.predict import PredictHandler
+from sfs_core.server.served import ServedModel
+
+__all__ = ["Server"]
+
+logger = logging.getLogger("sfs.server")
+
+STOP_SECONDS: Final = 10.0
+"""How long calls under way may take when a server stops."""
+
+_APIS: Final = "secretflow.serving.apis"
+_CONTROL: Final = ("secretflow.serving.tools.InferenceControlService", "Push")
+
+
+class Server:
+    """One party: loads its models, opens its ports, agrees with its peers, answers.
+
+    Attributes:
+        party: this party's id.
+        services: ids of its services.
+        ready: set when every service agreed with every peer and the service port is open.
+        control: the helper's side of bulk scoring, where it is configured.
+    """
+
+    def __init__(self, loaded: LoadedConfig, registry: Registry) -> None:
+        self._loaded = loaded
+        self._config = loaded.config
+        self._registry = registry
+        self._pool = ThreadPoolExecutor(self._config.blocking_threads, thread_name_prefix="sfs-blocking")
+        self._models: dict[str, ServedModel] = {}
+        self._peers: dict[str, PeerClient] = {}
+        self._communication: Listener | None = None
+        self._service: Listener | None = None
+        self.party = self._config.party
+        self.services = tuple(s.config.service for s in loaded.services)
+        self.ready = asyncio.Event()
+        self.control: ControlService | None = None
+
+    @property
+    def service_port(self) -> int | None:
+        """The port that answers predictions; None where there is none, or not yet."""
+        return self._service.port if self._service else None
+
+    @property
+    def communication_port(self) -> int | None:
+        """The port that answers peers; None before it is open."""
+        return self._communication.port if self._communication else None
+
+    async def start(self, progress: Callable[[str], Progress] | None = None) -> None:
+        """Load, open, agree; returns when predictions are answered.
+
+        Args:
+            progress: gives, for a service id, what to tell of its download.
+
+        Raises:
+            SfsError: anything that keeps this party from serving; it is then closed again.
+        """
+        try:
+            await self._load(progress)
+            await self._open_communication()
+            await asyncio.gather(*(self._agree(model) for model in self._models.values()))
+            await self._open_service()
+        except BaseException:
+            await self.stop(grace=0)
+            raise
+        self.ready.set()
+        self._registry.notify_server_started(self)
+
+    async def _load(self, progress: Callable[[str], Progress] | None) -> None:
+        loop = asyncio.get_running_loop()
+        for service in self._loaded.services:
+            report = progress(service.config.service) if progress else None
+            checked = await loop.run_in_executor(
+                None, check_model, self._loaded, service, self._registry, self._pool, report
+            )
+            model = await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool)
+            self._models[model.service] = model
+            logger.info("%s: %s loaded, model %r", self.party, model.service, model.info.name)
+
+    async def _open_communication(self) -> None:
+        link = self._config.link
+        self._peers = {
+            party: PeerClient(
+                party,
+                open_channel(
+                    party,
+                    peer.address,
+                    link.protocol,
+                    connect_timeout=link.connect_timeout,
+                    retry=link.retry_policy(),
+                ),
+            )
+            for party, peer in self._config.parties.items()
+            if party != self.party
+        }
+        handlers: dict[tuple[str, str], Handler] = {
+            (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(self._models),
+            (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models),
+        }
+        bulk = self._config.bulk_scoring
+        if bulk is not None and bulk.requester != self.party:
+            self.control = ControlService(bulk.requester, self._rows_when_ready)
+            handlers[_CONTROL] = self.control
+        limits = Limits(max_body=self._config.limits.max_body)
+        self._communication = Listener(
+            Routes(handlers, communication_pages(self._models)), limits=limits, name="communication"
+        )
+        listen = self._config.listen
+        await self._communication.start(listen.host, listen.communication)
+        logger.info("%s: peers are answered at %s:%d", self.party, listen.host, self._communication.port)
+
+    def _rows_when_ready(self) -> int | None:
+        if not self.ready.is_set():
+            return None
+        source = next(iter(self._models.values())).executor.features.source
+        return source.row_count if source else -1
+
+    async def _agree(self, model: ServedModel) -> None:
+        link = self._config.link
+        patience = Patience(link.handshake_attempts, link.handshake_interval, link.timeout)
+        infos = await agree(self.party, model.service, model.info, self._peers, patience)
+        model.predictor = Predictor(
+            self.party,
+            model.graph,
+            model.executor,
+            self._peers,
+            specified_parties(self.party, model.info, infos),
+            timeout=link.timeout,
+            max_rows=self._config.limits.max_rows,
+        )
+        logger.info("%s: %s agreed with %s", self.party, model.service, ", ".join(sorted(infos)))
+
+    async def _open_service(self) -> None:
+        listen = self._config.listen
+        if listen.service is None:
+            return
+        handlers: dict[tuple[str, str], Handler] = {
+            (f"{_APIS}.PredictionService", "Predict"): PredictHandler(
+                self.party, self._models, self._registry.prediction_observers
+            ),
+            (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models),
+        }
+        limits = Limits(max_body=self._config.limits.max_body, max_calls=self._config.limits.max_concurrency)
+        self._service = Listener(Routes(handlers, service_pages(self._models)), limits=limits, name="service")
+        await self._service.start(listen.host, listen.service)
+        logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
+
+    def predictor(self, service: str) -> Predictor:
+        """The predictor of a service that is ready.
+
+        Raises:
+            SfsError: there is none, or not yet.
+        """
+        model = self._models.get(service)
+        if model is None or model.predictor is None:
+            raise SfsError(f"service {service!r} is not ready")
+        return model.predictor
+
+    @property
+    def peers(self) -> dict[str, PeerClient]:
+        """The other parties."""
+        return self._peers
+
+    async def stop(self, grace: float = STOP_SECONDS) -> None:
+        """Finish calls under way within `grace` seconds, then close everything."""
+        if self.ready.is_set():
+            self.ready.clear()
+            self._registry.notify_server_stopping(self)
+        for listener in (self._service, self._communication):
+            if listener is not None:
+                await listener.stop(grace)
+        for peer in self._peers.values():
+            await peer.close()
+        for model in self._models.values():
+            source = model.executor.features.source
+            if source is not None:
+                await asyncio.get_running_loop().run_in_executor(None, source.close)
+        self._pool.shutdown(wait=False, cancel_futures=True)

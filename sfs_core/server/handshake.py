@@ -1,0 +1,110 @@
+"""The handshake: before a service is served, every peer tells what it has loaded, and all must agree."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sfs_core.errors import ErrorCode, GraphError, PeerError
+from sfs_core.model.consistency import check_consistency
+from sfs_core.model.graph import Dispatch
+from sfs_core.proto.serving_pb2 import ModelInfo
+
+__all__ = ["HandshakePeer", "Patience", "agree", "specified_parties"]
+
+logger = logging.getLogger("sfs.handshake")
+
+FIRST_INTERVAL: Final = 0.05
+"""Seconds before the second attempt; doubled up to `Patience.interval`, so that parties started together meet soon."""
+
+
+class HandshakePeer(Protocol):
+    """Another party, as the handshake sees it."""
+
+    def model_info(self, service: str, timeout: float) -> Awaitable[ModelInfo]:
+        """What the party has loaded; PeerError with code NOT_FOUND when it serves no such service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for peers: `attempts` times `interval` seconds; `timeout` seconds for one answer."""
+
+    attempts: int
+    interval: float
+    timeout: float
+
+
+async def agree(
+    party: str, service: str, own: ModelInfo, peers: Mapping[str, HandshakePeer], patience: Patience
+) -> dict[str, ModelInfo]:
+    """Ask every peer, all at once, until each has answered.
+
+    Returns:
+        What each peer has loaded.
+
+    Raises:
+        GraphError: a peer has another model; as soon as that is known.
+        PeerError: a peer serves no such service, or did not answer in time.
+    """
+    tasks = [
+        asyncio.ensure_future(_ask(party, service, own, name, peer, patience)) for name, peer in sorted(peers.items())
+    ]
+    try:
+        infos = dict(zip(sorted(peers), await asyncio.gather(*tasks), strict=True))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    for warning in check_consistency(party, own, infos):
+        logger.warning("%s: %s", service, warning)
+    return infos
+
+
+async def _ask(
+    party: str, service: str, own: ModelInfo, name: str, peer: HandshakePeer, patience: Patience
+) -> ModelInfo:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience.attempts * patience.interval
+    wait = FIRST_INTERVAL
+    while True:
+        try:
+            info = await peer.model_info(service, patience.timeout)
+        except PeerError as error:
+            if error.code == ErrorCode.NOT_FOUND:
+                raise PeerError(
+                    f"serves no service {service!r}", party=name, hint="give the service the same id at all parties"
+                ) from None
+            if loop.time() + wait > deadline:
+                raise PeerError(
+                    f"did not answer the handshake for {patience.attempts * patience.interval:g} s: {error.message}",
+                    party=name,
+                    hint="is it running, and is its address right?",
+                ) from None
+            logger.info("%s: waiting for %s: %s", service, name, error.message)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, patience.interval)
+        else:
+            check_consistency(party, own, {name: info}, flags=False)
+            return info
+
+
+def specified_parties(party: str, own: ModelInfo, peers: Mapping[str, ModelInfo]) -> dict[int, str]:
+    """For each execution dispatched to a specified party, by index: that party.
+
+    Raises:
+        GraphError: no party is flagged.
+    """
+    views = {party: own.graph_view, **{name: info.graph_view for name, info in peers.items()}}
+    chosen = {}
+    for index, execution in enumerate(own.graph_view.execution_list):
+        if execution.config.dispatch_type != Dispatch.SPECIFIED:
+            continue
+        flagged = [name for name, view in views.items() if view.execution_list[index].config.specific_flag]
+        if not flagged:
+            raise GraphError(f"execution {index} is for a specified party, but none is flagged")
+        chosen[index] = flagged[0]
+    return chosen

@@ -1,0 +1,118 @@
+"""From a service's config to a model that can be run: fetch the package, check it, open the feature source."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Executor as Pool
+from dataclasses import dataclass
+
+from sfs_core.config.loader import LoadedConfig, LoadedService
+from sfs_core.engine.executor import Executor
+from sfs_core.engine.features import FeatureLookup, source_schema
+from sfs_core.errors import ConfigError, SfsError
+from sfs_core.host.registry import Registry
+from sfs_core.model.cache import fetch_package
+from sfs_core.model.package import Model, model_info, read_package
+from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
+from sfs_core.sdk.context import FeatureContext, PluginContext
+from sfs_core.sdk.feature_source import FeatureSource
+from sfs_core.sdk.model_source import Progress
+from sfs_core.server.served import ServedModel
+
+__all__ = ["CheckedModel", "check_model", "open_model"]
+
+logger = logging.getLogger("sfs.load")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedModel:
+    """A package that was fetched, read, and found fit for the cluster."""
+
+    model: Model
+    graph: CheckedGraph
+    lookup: FeatureLookup
+
+
+def check_model(
+    loaded: LoadedConfig,
+    service: LoadedService,
+    registry: Registry,
+    pool: Pool,
+    progress: Progress | None = None,
+) -> CheckedModel:
+    """Fetch and check a service's model and make its feature source, without opening it. Blocks.
+
+    Raises:
+        SfsError: the package, the graph or the feature mapping is wrong.
+    """
+    config = loaded.config
+    source = service.model_source(service.model_options, _context(loaded, service))
+    package = fetch_package(
+        source,
+        service.config.model.source.path,
+        cache=config.cache,
+        service=service.config.service,
+        sha256=service.config.model.sha256,
+        progress=progress,
+    )
+    model = read_package(package)
+    checked = check_graph(model.graph, registry.operator)
+    check_cluster(checked, list(config.parties))
+    for warning in checked.warnings:
+        logger.warning("%s: %s", service.config.service, warning)
+    return CheckedModel(model, checked, _feature_lookup(loaded, service, checked, pool))
+
+
+def _context(loaded: LoadedConfig, service: LoadedService) -> PluginContext:
+    name = service.config.service
+    return PluginContext(
+        name, loaded.config.party, logging.getLogger(f"sfs.source.{name}"), loaded.base_directory
+    )
+
+
+def _feature_lookup(loaded: LoadedConfig, service: LoadedService, checked: CheckedGraph, pool: Pool) -> FeatureLookup:
+    features = service.config.features
+    mapping = features.mapping if features else {}
+    unknown = sorted(set(mapping.values()) - set(checked.feature_schema.names))
+    if unknown:
+        logger.info("%s: the mapping names %d feature(s) that the model does not use", service.config.service, len(unknown))
+    source: FeatureSource | None = None
+    if service.feature_source is not None:
+        context = _context(loaded, service)
+        source = service.feature_source(
+            service.feature_options,
+            FeatureContext(
+                context.service,
+                context.party,
+                context.logger,
+                context.base_directory,
+                source_schema(checked.feature_schema, mapping),
+                pool,
+            ),
+        )
+    elif len(checked.feature_schema):
+        logger.warning("%s: no feature source is configured, only predefined features can be scored", service.config.service)
+    return FeatureLookup(checked.feature_schema, mapping, source)
+
+
+def open_model(loaded: LoadedConfig, service: LoadedService, checked: CheckedModel, pool: Pool) -> ServedModel:
+    """Open the feature source and make what requests are answered with. Blocks.
+
+    Raises:
+        SfsError: the feature source cannot work.
+    """
+    source = checked.lookup.source
+    if source is not None:
+        try:
+            source.open()
+        except SfsError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"the feature source {type(source).__name__} failed to open ({type(error).__name__})",
+                where=f"service {service.config.service}",
+                detail=type(error).__name__,
+            ) from error
+    config = loaded.config
+    executor = Executor(config.party, sorted(config.parties), checked.graph, checked.lookup, pool)
+    return ServedModel(service.config.service, model_info(checked.model), checked.graph.graph, executor)

@@ -1,0 +1,76 @@
+"""Running servers in a process: event loop, signals, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from sfs_core.server.app import Server
+
+__all__ = ["run_loop", "serve_until_stopped"]
+
+T = TypeVar("T")
+
+
+def run_loop(main: Any) -> Any:
+    """Run a coroutine on the fastest event loop there is (uvloop, else asyncio's own)."""
+    # Infinities and NaN are legal scores; NumPy must not warn about them on every request.
+    np.seterr(all="ignore")
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Server], None]) -> None:
+    """Start servers, several parties of one model among them, and serve until SIGINT or SIGTERM.
+
+    A helper of bulk scoring also ends when its requester says so.
+
+    Args:
+        servers: to be started all at once.
+        started: called with each server that has become ready.
+
+    Raises:
+        SfsError: a server could not start; all are stopped.
+    """
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    starting = [asyncio.ensure_future(_start(server, started)) for server in servers]
+    waiting = asyncio.ensure_future(stopped.wait())
+    try:
+        await _until_first_failure([asyncio.ensure_future(_gather(starting)), waiting])
+        if not stopped.is_set():
+            gc.collect()
+            gc.freeze()  # what lives now lives as long as the process
+            await _until_first_failure([waiting, *(server.control.finished for server in servers if server.control)])
+    finally:
+        waiting.cancel()
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(waiting, *starting, return_exceptions=True)
+        await asyncio.gather(*(server.stop() for server in servers))
+
+
+async def _start(server: Server, started: Callable[[Server], None]) -> None:
+    await server.start()
+    started(server)
+
+
+async def _gather(tasks: Sequence[asyncio.Future[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def _until_first_failure(futures: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait for the first of them to end; raise what it raised."""
+    done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    for future in done:
+        future.result()

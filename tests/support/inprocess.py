@@ -1,0 +1,84 @@
+"""All parties of a model in one process, talking through the wire's messages but without sockets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfs_core.codec.execution import (
+    ExecuteCall,
+    ExecuteReply,
+    call_from_message,
+    call_to_message,
+    reply_from_message,
+    reply_to_message,
+)
+from sfs_core.engine.executor import Executor
+from sfs_core.engine.features import FeatureLookup, source_schema
+from sfs_core.engine.predictor import Predictor
+from sfs_core.host.registry import Registry
+from sfs_core.model.graph import Dispatch
+from sfs_core.model.package import read_package
+from sfs_core.model.validation import check_graph
+from sfs_core.proto import apis_pb2
+from sfs_core.sdk.context import FeatureContext
+
+
+@dataclass
+class InProcessPeer:
+    """A party reached through bytes."""
+
+    executor: Executor
+
+    async def execute(self, call: ExecuteCall, timeout: float) -> ExecuteReply:
+        request = apis_pb2.ExecuteRequest.FromString(call_to_message(call).SerializeToString())
+        reply = self.executor.execute(call_from_message(request))
+        if not isinstance(reply, ExecuteReply):
+            reply = await reply
+        answer = reply_to_message(call.service, reply).SerializeToString()
+        return reply_from_message(apis_pb2.ExecuteResponse.FromString(answer), call.execution)
+
+
+def predictors(
+    packages: Mapping[str, Path],
+    features: Mapping[str, Mapping[str, object]],
+    registry: Registry,
+    pool: ThreadPoolExecutor,
+) -> dict[str, Predictor]:
+    """One predictor per party.
+
+    Args:
+        packages: by party.
+        features: options of each party's feature source, with its `name`.
+    """
+    executors, specified, graphs = {}, {}, {}
+    for party, package in packages.items():
+        checked = check_graph(read_package(package).graph, registry.operator)
+        options = dict(features[party])
+        cls = registry.feature_source(str(options.pop("name")))
+        schema = source_schema(checked.feature_schema, {})
+        context = FeatureContext("svc", party, logging.getLogger("test"), Path(), schema, pool)
+        source = cls(cls.Config(**options), context)
+        if len(schema):
+            source.open()
+        lookup = FeatureLookup(checked.feature_schema, {}, source)
+        executors[party] = Executor(party, sorted(packages), checked, lookup, pool)
+        graphs[party] = checked.graph
+        for execution in checked.graph.executions:
+            if execution.dispatch is Dispatch.SPECIFIED and execution.specific:
+                specified[execution.index] = party
+    return {
+        party: Predictor(
+            party,
+            graphs[party],
+            executor,
+            {other: InProcessPeer(e) for other, e in executors.items() if other != party},
+            specified,
+            timeout=10.0,
+            max_rows=100_000,
+        )
+        for party, executor in executors.items()
+    }
