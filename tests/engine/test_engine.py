@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -87,7 +87,7 @@ class HeavyTotal(Total, name="HEAVY_TOTAL", version="1", inputs=["ys"], output="
     """The same, off the event loop; remembers its thread."""
 
     heavy = True
-    threads: set[str] = set()
+    threads: ClassVar[set[str]] = set()
 
     def compute(self, context: ComputeContext, ys: list[Batch]) -> Batch:
         self.threads.add(threading.current_thread().name)
@@ -121,7 +121,11 @@ class AsyncNumbers(Numbers):
 
 
 def _decorated(function: Callable[..., Any]) -> Callable[..., Any]:
-    return functools.wraps(function)(lambda *arguments: function(*arguments))
+    @functools.wraps(function)
+    def wrapped(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return wrapped
 
 
 class DecoratedNumbers(AsyncNumbers):
@@ -187,7 +191,7 @@ class Bob:
         return reply if isinstance(reply, ExecuteReply) else await reply
 
 
-def request(ids: list[str], others: list[str] | None = None, **more: Any) -> PredictRequest:
+def request(ids: list[str], others: list[str] | None = None) -> PredictRequest:
     params = {"alice": FeatureParam(ids), "bob": FeatureParam(ids if others is None else others)}
     return PredictRequest.of("svc", params)
 

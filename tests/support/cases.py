@@ -72,7 +72,7 @@ def load_case(cases: Path, name: str) -> Case:
     """The case called `name` in the folder of cases."""
     folder = cases / name
     parties = tuple(sorted(path.name.removesuffix(".tar.gz") for path in folder.glob("*.tar.gz")))
-    standard = sorted(folder.glob("cpp_score_*.csv"))[0]
+    standard = min(folder.glob("cpp_score_*.csv"))
     with standard.open(newline="") as file:
         rows = list(csv.DictReader(file))
     column = next(name for name in rows[0] if name != "id")
