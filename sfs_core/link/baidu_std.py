@@ -1,0 +1,90 @@
+"""The serving side of `baidu_std`."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from sfs_core.codec.dialect import BodyError
+from sfs_core.link.calls import Failure
+from sfs_core.link.connection import NEVER, Connection, ListenerState
+from sfs_core.link.framing import FrameCutter, FrameError, error_frame, message_of, read_meta, response_frame
+from sfs_core.link.rpc import CallInfo, Encoding, RpcCode
+
+__all__ = ["BaiduStdConnection"]
+
+_log = logging.getLogger(__name__)
+
+
+class BaiduStdConnection(Connection):
+    """Answers calls as they get ready, in any order; those ready at once leave in one write."""
+
+    def __init__(self, state: ListenerState) -> None:
+        super().__init__(state)
+        self._cutter = FrameCutter(state.limits.max_body, state.limits.max_header)
+        self._owed = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._owed > 0
+
+    def data_received(self, data: bytes) -> None:
+        was_incomplete = self._cutter.incomplete
+        try:
+            frames = self._cutter.feed(data)
+            replies = [reply for meta, payload in frames if (reply := self._answer(meta, payload))]
+        except FrameError as error:
+            _log.info("closing the connection of %s: %s", self.peer, error)
+            self.close()
+            return
+        if replies:
+            self.write(replies[0] if len(replies) == 1 else b"".join(replies))
+        if not self._cutter.incomplete:
+            self.deadline = NEVER
+        elif frames or not was_incomplete or not self._cutter.in_header:
+            self._limit_frame_time(fresh=bool(frames) or not was_incomplete)
+
+    def _limit_frame_time(self, *, fresh: bool) -> None:
+        """A frame that has begun must end: the header soon, the rest within `body_timeout`, however it trickles in."""
+        limits = self.state.limits
+        if fresh:
+            self._frame_begin = self.state.loop.time()
+        seconds = limits.header_timeout if self._cutter.in_header else limits.body_timeout
+        self.deadline = self._frame_begin + seconds
+
+    def _answer(self, meta_bytes: bytes, payload: bytes) -> bytes | None:
+        """The reply frame, if it is ready at once."""
+        meta = read_meta(meta_bytes)
+        call = meta.request
+        handler = self.state.routes.find(call.service_name, call.method_name)
+        correlation_id = meta.correlation_id
+        if handler is None:
+            return self._unknown(correlation_id, call.service_name)
+        try:
+            body = message_of(meta, payload, self.state.limits.max_body)
+        except BodyError as error:
+            return error_frame(correlation_id, RpcCode.BAD_REQUEST, error.message)
+        timeout = call.timeout_ms / 1000 if call.timeout_ms > 0 else None
+        info = CallInfo(Encoding.PROTO, "baidu_std", self.peer, {}, timeout)
+        answer = self.state.calls.start(handler, body, info, partial(self._reply_later, correlation_id))
+        if answer is None:
+            self._owed += 1
+            return None
+        return _reply_frame(correlation_id, answer)
+
+    def _unknown(self, correlation_id: int, service: str) -> bytes:
+        if self.state.routes.has_service(service):
+            return error_frame(correlation_id, RpcCode.NO_METHOD, "the service has no such method")
+        return error_frame(correlation_id, RpcCode.NO_SERVICE, "no such service is offered on this port")
+
+    def _reply_later(self, correlation_id: int, answer: bytes | Failure) -> None:
+        self._owed -= 1
+        self.write(_reply_frame(correlation_id, answer))
+        if self.state.calls.stopping and not self._owed:
+            self.close()
+
+
+def _reply_frame(correlation_id: int, answer: bytes | Failure) -> bytes:
+    if isinstance(answer, bytes):
+        return response_frame(correlation_id, answer)
+    return error_frame(correlation_id, answer.code, answer.text)

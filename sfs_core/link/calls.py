@@ -1,0 +1,99 @@
+"""Calls under way at a listener: they are started, counted, finished, and their failures made fit to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sfs_core.codec.dialect import BodyError
+from sfs_core.errors import SfsError
+from sfs_core.link.rpc import CallInfo, Handler, RpcCode
+
+__all__ = ["LIMIT", "STOPPING", "Calls", "Failure"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the caller gets instead of an answer; `text` is safe for other parties."""
+
+    code: RpcCode
+    text: str
+
+
+STOPPING: Final = Failure(RpcCode.STOPPING, "the server is stopping")
+LIMIT: Final = Failure(RpcCode.LIMIT, "too many calls are under way")
+_INTERNAL: Final = Failure(RpcCode.INTERNAL, "the server failed to answer; its log says more")
+
+Done = Callable[["bytes | Failure"], None]
+
+
+class Calls:
+    """Starts handlers and waits for those that answer later.
+
+    Args:
+        limit: how many may be under way, None for any number.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._running: set[asyncio.Future[bytes]] = set()
+        self._all_done: asyncio.Event | None = None
+        self.stopping = False
+
+    def start(self, handler: Handler, body: bytes, info: CallInfo, done: Done) -> bytes | Failure | None:
+        """The answer, if there is one at once; else None, and `done` gets it later."""
+        if self.stopping:
+            return STOPPING
+        if self._limit is not None and len(self._running) >= self._limit:
+            return LIMIT
+        try:
+            answer = handler(body, info)
+            if isinstance(answer, bytes):
+                return answer
+            future: asyncio.Future[bytes] = asyncio.ensure_future(answer)
+        except Exception as error:  # noqa: BLE001  a handler's failure must not end the connection
+            return _failure(error)
+        self._running.add(future)
+        future.add_done_callback(lambda _: self._finish(future, done))
+        return None
+
+    def _finish(self, future: asyncio.Future[bytes], done: Done) -> None:
+        self._running.discard(future)
+        if self._all_done is not None and not self._running:
+            self._all_done.set()
+        if future.cancelled():
+            done(STOPPING if self.stopping else _INTERNAL)
+            return
+        error = future.exception()
+        done(future.result() if error is None else _failure(error))
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new calls; wait for running ones, and cancel those that take longer than `grace` seconds."""
+        self.stopping = True
+        if not self._running:
+            return
+        self._all_done = asyncio.Event()
+        try:
+            async with asyncio.timeout(grace):
+                await self._all_done.wait()
+        except TimeoutError:
+            _log.warning("%d calls were cut off: they took longer than %g s to finish", len(self._running), grace)
+            for future in self._running:
+                future.cancel()
+            await asyncio.wait(set(self._running), timeout=1.0)
+
+
+def _failure(error: BaseException) -> Failure:
+    if isinstance(error, BodyError):
+        return Failure(RpcCode.BAD_REQUEST, error.public_text())
+    # An unknown exception's text may quote what was being worked on: its kind and place must do.
+    what: Any = error.public_text() if isinstance(error, SfsError) else type(error).__name__
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    _log.error("a handler failed: %s, at %s", what, ", ".join(f"{p.filename}:{p.lineno}" for p in place))
+    return _INTERNAL

@@ -1,0 +1,45 @@
+"""Choosing the transport to a peer by its configured protocol."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sfs_core.errors import ConfigError
+from sfs_core.link.address import parse_address
+from sfs_core.link.baidu_std_channel import BaiduStdChannel
+from sfs_core.link.http_channel import HttpChannel
+from sfs_core.link.outgoing import Channel
+from sfs_core.link.retry import RetryPolicy
+from sfs_core.link.rpc import Encoding
+
+__all__ = ["PROTOCOLS", "Channel", "open_channel"]
+
+PROTOCOLS: Final = ("baidu_std", "http", "http:proto")
+_LATER: Final = ("h2", "h2:grpc")
+
+
+def open_channel(
+    party: str, address: str, protocol: str = "", *, connect_timeout: float = 0.5, retry: RetryPolicy | None = None
+) -> Channel:
+    """A channel to a party; it connects when it is first used.
+
+    Args:
+        party: the peer's id, named in errors.
+        address: `host:port`, with or without `http://`.
+        protocol: one of `PROTOCOLS`; empty for `baidu_std`.
+        connect_timeout: seconds.
+        retry: what to try again; by default up to three times what cannot have run.
+
+    Raises:
+        ConfigError: the address cannot be read, or the protocol is unknown or not served yet.
+    """
+    place = parse_address(party, address)
+    retry = retry or RetryPolicy()
+    if protocol in ("", "baidu_std"):
+        return BaiduStdChannel(party, place, connect_timeout, retry)
+    if protocol == "http":
+        return HttpChannel(party, place, Encoding.JSON, connect_timeout, retry)
+    if protocol == "http:proto":
+        return HttpChannel(party, place, Encoding.PROTO, connect_timeout, retry)
+    problem = "is not served yet by this version" if protocol in _LATER else "is unknown"
+    raise ConfigError(f"protocol {protocol!r} of party {party!r} {problem}", hint=f"use {', '.join(PROTOCOLS)}")

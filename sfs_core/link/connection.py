@@ -1,0 +1,89 @@
+"""What all connections to a listener have in common: deadlines, back-pressure, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from sfs_core.link.calls import Calls
+from sfs_core.link.rpc import Limits, Routes
+
+__all__ = ["NEVER", "Connection", "ListenerState"]
+
+NEVER: Final = math.inf
+
+
+@dataclass
+class ListenerState:
+    """What the connections of one listener share."""
+
+    routes: Routes
+    limits: Limits
+    calls: Calls
+    loop: asyncio.AbstractEventLoop
+    connections: set[Connection] = field(default_factory=set)
+
+
+class Connection(asyncio.Protocol):
+    """A connection to a listener.
+
+    `deadline` is the loop time at which the listener closes it, moved on by the protocol: one sweep over all
+    connections is much cheaper than a timer per request.
+    """
+
+    def __init__(self, state: ListenerState) -> None:
+        self.state = state
+        self.deadline = NEVER
+        self.transport: asyncio.Transport | None = None
+        self.peer = ""
+        self.gone = asyncio.Event()
+        """Set when the connection is closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+        if (sock := transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        name = transport.get_extra_info("peername")
+        self.peer = f"{name[0]}:{name[1]}" if name else ""
+        self.state.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.state.connections.discard(self)
+        self.transport = None
+        self.gone.set()
+
+    def pause_writing(self) -> None:
+        """Who does not read answers gets no more questions in."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is owed."""
+        return False
+
+    def close(self) -> None:
+        """Send what has been written, then close."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close now, whatever has not been sent yet."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def write(self, data: bytes) -> None:
+        """Send; nothing happens when the connection is gone."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Close the connection in so many seconds, unless something moves the deadline before."""
+        self.deadline = self.state.loop.time() + seconds

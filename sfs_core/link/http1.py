@@ -1,0 +1,254 @@
+"""The serving side of HTTP/1.1: RPC paths and a few plain pages, within strict limits."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+import httptools
+
+from sfs_core.codec.dialect import BodyError
+from sfs_core.link.calls import Failure
+from sfs_core.link.compression import TooLargeError, gunzip
+from sfs_core.link.connection import Connection, ListenerState
+from sfs_core.link.http_reply import CONTINUE, Reply, failure_reply, refusal
+from sfs_core.link.rpc import CallInfo, Encoding, Handler, RpcCode
+
+__all__ = ["HttpConnection"]
+
+_log = logging.getLogger(__name__)
+
+_JSON_TYPE: Final = "application/json"
+_PROTO_TYPES: Final = ("application/proto", "application/x-protobuf")
+_UNREAD_TYPE: Final = "application/proto-text"
+_MOST_WAITING: Final = 64
+"""Pipelined requests of one connection that may wait for answers before reading pauses."""
+
+
+class _Refused(Exception):  # noqa: N818  a signal through the parser, never seen outside
+    """The request is not read any further; the connection ends with this answer."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.reply = refusal(status, RpcCode.BAD_REQUEST, text)
+
+
+class _Exchange:
+    """One request's place in the order of answers, and the answer once it is known."""
+
+    __slots__ = ("answer", "connection", "content_type", "head_only", "last")
+
+    def __init__(self, content_type: str, *, last: bool, connection: bytes = b"", head_only: bool = False) -> None:
+        self.answer: bytes | None = None
+        self.content_type = content_type
+        self.last = last
+        self.connection = b"Connection: close\r\n" if last else connection
+        self.head_only = head_only
+
+
+class HttpConnection(Connection):
+    """Reads requests one after the other, starts their handlers at once, and answers in the order of the requests."""
+
+    def __init__(self, state: ListenerState) -> None:
+        super().__init__(state)
+        self._parser = httptools.HttpRequestParser(self)
+        self._exchanges: deque[_Exchange] = deque()
+        self._ended = False  # no further request is read
+        self._feeding = False
+        self._in_head = False
+        self._head_fed = 0
+        self._begin_request()
+        self.set_deadline(state.limits.header_timeout)
+
+    # ------------------------------------------------------------- connection
+    @property
+    def busy(self) -> bool:
+        return bool(self._exchanges)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._feeding = True
+        try:
+            self._parser.feed_data(data)
+            self._limit_unfinished_head(len(data))
+        except httptools.HttpParserUpgrade:
+            self._end_with_last_request()
+        except (httptools.HttpParserError, _Refused) as error:
+            if not self._ended:
+                self._refuse(error if isinstance(error, _Refused) else error.__context__)
+        self._feeding = False
+        self._send_ready()
+
+    def _limit_unfinished_head(self, fed: int) -> None:
+        """The parser holds an unfinished header back, so what was fed to it counts."""
+        self._head_fed = self._head_fed + fed if self._in_head else 0
+        if self._head_fed > self.state.limits.max_header + fed:
+            raise _head_too_large()
+
+    def _refuse(self, reason: BaseException | None) -> None:
+        """Answer what cannot be read, after all answers owed; then the connection ends."""
+        if not isinstance(reason, _Refused):
+            reason = _Refused(HTTPStatus.BAD_REQUEST, "the request is not HTTP/1.1")
+        _log.info("refusing what %s sent: %s", self.peer, reason)
+        self._ended = True
+        exchange = _Exchange("", last=True)
+        self._exchanges.append(exchange)
+        self._answer(exchange, reason.reply)
+
+    def _end_with_last_request(self) -> None:
+        """The client wants to go on in another protocol: its request is answered as it is, then that is all."""
+        self._ended = True
+        if self._exchanges:
+            self._exchanges[-1].last = True
+        else:
+            self.close()
+
+    # ------------------------------------------------------ parser's callbacks
+    def _begin_request(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._head_size = 0
+        self._body: list[bytes] = []
+        self._body_size = 0
+
+    def on_message_begin(self) -> None:
+        self._begin_request()
+        self._in_head = True
+        self.set_deadline(self.state.limits.header_timeout)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value))
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def _count_head(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > self.state.limits.max_header:
+            raise _head_too_large()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        length = self._headers.get("content-length", "0")
+        if length.isdigit() and int(length) > self.state.limits.max_body:
+            raise _body_too_large(self.state.limits.max_body)
+        self.set_deadline(self.state.limits.body_timeout)
+        if self._headers.get("expect", "").lower() == "100-continue":
+            interim = _Exchange("", last=False)
+            interim.answer = CONTINUE
+            self._exchanges.append(interim)
+            self._send_ready()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_size += len(body)
+        if self._body_size > self.state.limits.max_body:
+            raise _body_too_large(self.state.limits.max_body)
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        keep_alive = self._parser.should_keep_alive() and not self.state.calls.stopping
+        exchange = _Exchange(
+            self._headers.get("content-type", _JSON_TYPE).partition(";")[0].strip().lower(),
+            last=not keep_alive,
+            connection=b"Connection: keep-alive\r\n" if self._parser.get_http_version() == "1.0" else b"",
+            head_only=self._parser.get_method() == b"HEAD",
+        )
+        self._ended = not keep_alive
+        self._exchanges.append(exchange)
+        self._dispatch(exchange)
+        self.set_deadline(self.state.limits.idle_timeout)
+
+    # ---------------------------------------------------------------- answers
+    def _dispatch(self, exchange: _Exchange) -> None:
+        routes = self.state.routes
+        handler = routes.handler_at(self._url)
+        if handler is not None:
+            self._call(exchange, handler)
+            return
+        page = routes.page_at(self._url)
+        if page is None:
+            text = "nothing is served at this path"
+            self._answer(exchange, refusal(HTTPStatus.NOT_FOUND, RpcCode.NO_METHOD, text))
+            return
+        self._answer(exchange, Reply(*page()))
+
+    def _call(self, exchange: _Exchange, handler: Handler) -> None:
+        try:
+            body = self._whole_body(exchange.content_type)
+        except _Refused as refused:
+            self._answer(exchange, refused.reply)
+            return
+        encoding = Encoding.PROTO if exchange.content_type in _PROTO_TYPES else Encoding.JSON
+        info = CallInfo(encoding, "http", self.peer, self._headers)
+        answer = self.state.calls.start(handler, body, info, partial(self._answer_later, exchange))
+        if answer is not None:
+            self._answer_call(exchange, answer)
+        elif len(self._exchanges) >= _MOST_WAITING and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _whole_body(self, content_type: str) -> bytes:
+        if content_type == _UNREAD_TYPE:
+            text = f"{_UNREAD_TYPE} is not read here, send {_JSON_TYPE} or {_PROTO_TYPES[0]}"
+            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        coding = self._headers.get("content-encoding", "identity").strip().lower()
+        if coding == "identity":
+            return body
+        if coding not in ("gzip", "x-gzip"):
+            raise _Refused(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this Content-Encoding is not read here, send gzip or none"
+            )
+        try:
+            return gunzip(body, self.state.limits.max_body)
+        except TooLargeError as error:
+            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.message) from None
+        except BodyError as error:
+            raise _Refused(HTTPStatus.BAD_REQUEST, error.message) from None
+
+    def _answer_later(self, exchange: _Exchange, answer: bytes | Failure) -> None:
+        self._answer_call(exchange, answer)
+        self._send_ready()
+
+    def _answer_call(self, exchange: _Exchange, answer: bytes | Failure) -> None:
+        if isinstance(answer, Failure):
+            self._answer(exchange, failure_reply(answer))
+            return
+        content_type = exchange.content_type if exchange.content_type in _PROTO_TYPES else _JSON_TYPE
+        self._answer(exchange, Reply(HTTPStatus.OK, content_type, answer))
+
+    def _answer(self, exchange: _Exchange, reply: Reply) -> None:
+        if self.state.calls.stopping:
+            exchange.last = True
+        connection = b"Connection: close\r\n" if exchange.last else exchange.connection
+        exchange.answer = reply.encode(connection=connection, head_only=exchange.head_only)
+
+    def _send_ready(self) -> None:
+        """Write all answers whose turn it is, in one go."""
+        exchanges = self._exchanges
+        ready: list[bytes] = []
+        last = False
+        was_full = len(exchanges) >= _MOST_WAITING
+        while exchanges and (answer := exchanges[0].answer) is not None:
+            ready.append(answer)
+            last = exchanges.popleft().last
+        if ready:
+            self.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        if last:
+            self._ended = True
+            self.close()
+        elif was_full and len(exchanges) < _MOST_WAITING and self.transport is not None:
+            self.transport.resume_reading()
+
+
+def _head_too_large() -> _Refused:
+    return _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's headers are too large")
+
+
+def _body_too_large(limit: int) -> _Refused:
+    return _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request's body is larger than {limit} bytes")

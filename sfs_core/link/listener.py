@@ -1,0 +1,126 @@
+"""A port that is listened on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from sfs_core.errors import ConfigError, ErrorCode
+from sfs_core.link.baidu_std import BaiduStdConnection
+from sfs_core.link.calls import Calls
+from sfs_core.link.connection import Connection, ListenerState
+from sfs_core.link.http1 import HttpConnection
+from sfs_core.link.rpc import Limits, Routes
+from sfs_core.link.sniff import Sniffer, WireProtocol
+
+__all__ = ["Limits", "Listener"]
+
+_log = logging.getLogger(__name__)
+_SPEAKERS: Final[Mapping[WireProtocol, Callable[[ListenerState], Connection]]] = {
+    WireProtocol.BAIDU_STD: BaiduStdConnection,
+    WireProtocol.HTTP1: HttpConnection,
+}
+
+
+class Listener:
+    """Serves routes on one port, over `baidu_std` and HTTP/1.1.
+
+    Args:
+        routes: what can be called.
+        limits: what is put up with.
+        name: of the port, in logs and errors: `service`, `communication`.
+    """
+
+    def __init__(self, routes: Routes, *, limits: Limits | None = None, name: str = "port") -> None:
+        self._routes = routes
+        self._limits = limits or Limits()
+        self._name = name
+        self._server: asyncio.Server | None = None
+        self._state: ListenerState | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int, *, share_port: bool = False) -> None:
+        """Listen.
+
+        Args:
+            host: name or address.
+            port: 0 for any free one, see `port`.
+            share_port: let other processes listen on the same port (SO_REUSEPORT).
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        self._state = ListenerState(self._routes, self._limits, Calls(self._limits.max_calls), loop)
+        try:
+            self._server = await loop.create_server(
+                self._accept, host, port, backlog=1024, reuse_port=share_port or None
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"the {self._name} port cannot listen on {host}:{port}: {error.strerror or type(error).__name__}",
+                code=ErrorCode.IO_ERROR,
+                hint="choose a free port and an address of this machine",
+            ) from None
+        self._sweep()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self, grace: float) -> None:
+        """Accept nothing more, finish running calls within `grace` seconds, close all connections."""
+        if self._server is None or self._state is None:
+            return
+        self._server.close()
+        for connection in list(self._state.connections):
+            if not connection.busy:
+                connection.close()
+        await self._state.calls.drain(grace)
+        for connection in list(self._state.connections):
+            connection.close()
+        await self._closed(within=1.0)
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._server = None
+
+    async def _closed(self, within: float) -> None:
+        """Wait until everything written has left; who does not read it is cut off."""
+        assert self._state is not None
+        connections = list(self._state.connections)
+        timer = self._state.loop.call_later(within, _abort, connections)
+        for connection in connections:
+            await connection.gone.wait()
+        timer.cancel()
+
+    def _accept(self) -> asyncio.Protocol:
+        assert self._state is not None
+        if len(self._state.connections) >= self._limits.max_connections:
+            _log.warning("%s port: a connection is refused, %d are open", self._name, self._limits.max_connections)
+            return _Refusal()
+        return Sniffer(self._state, _SPEAKERS)
+
+    def _sweep(self) -> None:
+        """Close connections whose time is up."""
+        assert self._state is not None
+        now = self._state.loop.time()
+        for connection in [c for c in self._state.connections if c.deadline <= now]:
+            _log.debug("%s port: closing the connection of %s, its time is up", self._name, connection.peer)
+            connection.abort()
+        limits = self._limits
+        interval = min(limits.header_timeout, limits.body_timeout, limits.idle_timeout, 4.0) / 4
+        self._sweep_timer = self._state.loop.call_later(interval, self._sweep)
+
+
+def _abort(connections: Iterable[Connection]) -> None:
+    for connection in connections:
+        connection.abort()
+
+
+class _Refusal(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()

@@ -1,0 +1,197 @@
+"""How a party calls another: one channel per peer, whatever the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from sfs_core.errors import PeerError, SfsError
+from sfs_core.link.retry import FailureKind, RetryPolicy
+
+__all__ = ["Channel", "OutgoingCall", "TransportError"]
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class TransportError(PeerError):
+    """A call did not get an answer.
+
+    Args:
+        message: names the peer.
+        kind: what that says about the call.
+    """
+
+    def __init__(self, message: str, kind: FailureKind) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class OutgoingCall:
+    """One call on its way; the transport sends `request` and gives back the answer or a `TransportError`."""
+
+    __slots__ = (
+        "deadline",
+        "failures",
+        "future",
+        "headers",
+        "key",
+        "method",
+        "read",
+        "request",
+        "response_type",
+        "service",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        service: str,
+        method: str,
+        request: Message,
+        response_type: type[Message],
+        read: Callable[[Any], Any] | None,
+        headers: Mapping[str, str],
+        future: asyncio.Future[Any],
+        deadline: float,
+    ) -> None:
+        self.service = service
+        self.method = method
+        self.request = request
+        self.response_type = response_type
+        self.read = read
+        self.headers = headers
+        self.future = future
+        self.deadline = deadline
+        self.failures = 0
+        self.timer: asyncio.TimerHandle | None = None
+        self.key: Any = None
+        """Whatever the transport finds the call by while it is under way."""
+
+    @property
+    def over(self) -> bool:
+        """Nobody waits any longer."""
+        return self.future.done()
+
+
+class Channel(ABC):
+    """Calls to one peer. It connects when it has to, and again after a loss.
+
+    Belongs to the event loop that first uses it. Subclasses are transports: they send, and report back with
+    `_succeed` and `_fail`.
+
+    Args:
+        party: the peer's id, named in errors.
+        retry: what to try again.
+    """
+
+    def __init__(self, party: str, retry: RetryPolicy) -> None:
+        self.party = party
+        self._retry = retry
+        self._closed = False
+
+    def call(
+        self,
+        service: str,
+        method: str,
+        request: Message,
+        response_type: type[M],
+        timeout: float,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        read: Callable[[M], T] | None = None,
+    ) -> asyncio.Future[T]:
+        """Start a call; it is under way when this returns.
+
+        Args:
+            service: fully qualified name.
+            method: name.
+            request: must not be changed until the call is over.
+            response_type: message class of the answer.
+            timeout: seconds for everything: connecting, retries, the answer.
+            headers: extra HTTP headers; `baidu_std` has no place for them. Those with characters that headers
+                cannot have are left out.
+            read: makes the future's result of the answer; without it, the answer is the result.
+
+        Returns:
+            A future. Cancelling it lets the call run into the void and leaves the connection usable.
+            Failures are `PeerError`s (code 4) that name the peer, and the errors of `read`.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        call = OutgoingCall(service, method, request, response_type, read, headers, future, loop.time() + timeout)
+        if self._closed:
+            future.set_exception(TransportError(f"the channel to peer {self.party!r} is closed", FailureKind.FINAL))
+            return future
+        call.timer = loop.call_later(max(timeout, 0), self._expire, call, timeout)
+        self._send(call)
+        return cast("asyncio.Future[T]", future)
+
+    async def close(self) -> None:
+        """Fail what is under way, close connections; further calls fail."""
+        self._closed = True
+        await self._disconnect()
+
+    # ----------------------------------------------------------- for transports
+    @abstractmethod
+    def _send(self, call: OutgoingCall) -> None:
+        """Send, or queue until a connection is there."""
+
+    @abstractmethod
+    def _drop(self, call: OutgoingCall) -> None:
+        """The call's time is up: let go of it."""
+
+    @abstractmethod
+    async def _disconnect(self) -> None:
+        """Close connections and fail their calls."""
+
+    def _succeed(self, call: OutgoingCall, answer: Message) -> None:
+        if call.over:
+            return
+        self._stop_timer(call)
+        try:
+            result = answer if call.read is None else call.read(answer)
+        except SfsError as error:
+            call.future.set_exception(error)
+        else:
+            call.future.set_result(result)
+
+    def _fail(self, call: OutgoingCall, error: TransportError) -> None:
+        """End the call with an error, unless it is to be tried again."""
+        if call.over:
+            self._stop_timer(call)
+            return
+        call.failures += 1
+        wait = None if self._closed else self._retry.wait_before(call.failures, error.kind)
+        if wait is None:
+            self._stop_timer(call)
+            call.future.set_exception(error)
+            return
+        loop = call.future.get_loop()
+        # A wait that would outlive the call is skipped, as the reference does.
+        loop.call_later(wait if loop.time() + wait < call.deadline else 0, self._send_again, call)
+
+    def _send_again(self, call: OutgoingCall) -> None:
+        if self._closed and not call.over:
+            self._fail(call, TransportError(f"the channel to peer {self.party!r} is closed", FailureKind.FINAL))
+        elif not call.over:
+            self._send(call)
+
+    def _expire(self, call: OutgoingCall, seconds: float) -> None:
+        self._drop(call)
+        if not call.over:
+            text = f"peer {self.party!r} did not answer within {seconds:g} s"
+            call.future.set_exception(TransportError(text, FailureKind.FINAL))
+
+    @staticmethod
+    def _stop_timer(call: OutgoingCall) -> None:
+        if call.timer is not None:
+            call.timer.cancel()
+
+    def _error(self, text: str, kind: FailureKind) -> TransportError:
+        """`text` follows the peer's name."""
+        return TransportError(f"peer {self.party!r} {text}", kind)

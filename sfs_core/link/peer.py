@@ -1,0 +1,80 @@
+"""Another party, as the engine and the handshake see it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sfs_core.codec.execution import ExecuteCall, ExecuteReply, call_to_message, reply_from_message
+from sfs_core.errors import ErrorCode, PeerError, SfsError
+from sfs_core.link.outgoing import Channel
+from sfs_core.link.text import short_text
+from sfs_core.proto import apis_pb2
+from sfs_core.proto.serving_pb2 import ModelInfo
+
+__all__ = ["PeerClient"]
+
+_EXECUTION_SERVICE = "secretflow.serving.apis.ExecutionService"
+_MODEL_SERVICE = "secretflow.serving.apis.ModelService"
+_B3_HEADERS = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
+
+
+class PeerClient:
+    """Asks a party for its part.
+
+    Args:
+        party: its id.
+        channel: the way there.
+    """
+
+    def __init__(self, party: str, channel: Channel) -> None:
+        self.party = party
+        self._channel = channel
+
+    def execute(self, call: ExecuteCall, timeout: float) -> asyncio.Future[ExecuteReply]:
+        """Have an execution run; it is under way when this returns.
+
+        Returns:
+            A future of the reply. All failures are `PeerError`s (code 4) that name the party: it cannot be reached,
+            does not answer within `timeout` seconds, answers with an error (its code and text are in the message),
+            or sends tables that cannot be read.
+        """
+        headers = {name: call.headers[name] for name in _B3_HEADERS if name in call.headers}
+        execution = call.execution
+
+        def read(response: apis_pb2.ExecuteResponse) -> ExecuteReply:
+            self._check_status(response.status)
+            try:
+                return reply_from_message(response, execution)
+            except SfsError as error:
+                raise PeerError(f"peer {self.party!r} sent an answer that cannot be used: {error.message}") from None
+
+        return self._channel.call(
+            _EXECUTION_SERVICE, "Execute", call_to_message(call), apis_pb2.ExecuteResponse, timeout, headers, read
+        )
+
+    def model_info(self, service: str, timeout: float) -> asyncio.Future[ModelInfo]:
+        """What the party says of its model for a service.
+
+        Failures as of `execute`, but code 5 where the party serves no such service.
+        """
+
+        def read(response: apis_pb2.GetModelInfoResponse) -> ModelInfo:
+            if response.status.code == ErrorCode.NOT_FOUND:
+                raise PeerError(f"peer {self.party!r} serves no service {service!r}", code=ErrorCode.NOT_FOUND)
+            self._check_status(response.status)
+            return response.model_info
+
+        request = apis_pb2.GetModelInfoRequest()
+        request.header.SetInParent()
+        request.service_spec.id = service
+        return self._channel.call(
+            _MODEL_SERVICE, "GetModelInfo", request, apis_pb2.GetModelInfoResponse, timeout, read=read
+        )
+
+    async def close(self) -> None:
+        """Close the way there; calls under way fail."""
+        await self._channel.close()
+
+    def _check_status(self, status: apis_pb2.Status) -> None:
+        if status.code != ErrorCode.OK:
+            raise PeerError(f"peer {self.party!r} answered code {status.code}: {short_text(status.msg)}")

@@ -1,0 +1,135 @@
+"""What a server offers over its ports, whatever the transport: handlers by service and method, and plain pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+import httptools
+
+__all__ = ["CallInfo", "Encoding", "Handler", "Limits", "Page", "Routes", "RpcCode"]
+
+
+class Encoding(Enum):
+    """How a request body, and the answer to it, is written."""
+
+    PROTO = "proto"
+    JSON = "json"
+
+
+class RpcCode(IntEnum):
+    """Failures of a call itself, as brpc numbers them; a handler's own verdict travels inside its answer instead."""
+
+    NO_SERVICE = 1001
+    NO_METHOD = 1002
+    BAD_REQUEST = 1003
+    TIMEOUT = 1008
+    INTERNAL = 2001
+    STOPPING = 2003
+    LIMIT = 2004
+
+
+@dataclass(slots=True)
+class CallInfo:
+    """What is known of a call beside its body.
+
+    Args:
+        encoding: of the request body, and of the answer that is expected.
+        transport: `baidu_std` or `http`.
+        peer: address of the other end; for the party's own log only.
+        headers: HTTP headers with lower-case names; empty for `baidu_std`.
+        timeout: seconds the caller is going to wait, where it said so.
+    """
+
+    encoding: Encoding
+    transport: str
+    peer: str
+    headers: Mapping[str, str]
+    timeout: float | None = None
+
+
+Handler = Callable[[bytes, CallInfo], "bytes | Awaitable[bytes]"]
+"""Takes a request body, gives the answer's body, both in `CallInfo.encoding`.
+
+A `codec.dialect.BodyError` is answered as a bad request; any other exception as an internal error with a fixed text.
+"""
+
+Page = Callable[[], tuple[int, str, bytes]]
+"""Gives HTTP status, content type and body; for GET and POST alike."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a listener puts up with.
+
+    Args:
+        max_body: bytes of a request body, also after decompression.
+        max_header: bytes of an HTTP request's line and headers, or of a frame's meta data.
+        header_timeout: seconds for the first bytes of a connection, and for the head of a request once it has begun.
+        body_timeout: seconds for the rest of a request.
+        idle_timeout: seconds that an HTTP connection may stay open without a request. `baidu_std` connections stay
+            open, as peers expect; TCP keep-alive finds the dead ones.
+        max_connections: further ones are closed at once.
+        max_calls: answers being worked on at a time, None for any number; further calls are refused.
+    """
+
+    max_body: int = 64 << 20
+    max_header: int = 64 << 10
+    header_timeout: float = 10.0
+    body_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    max_connections: int = 10_000
+    max_calls: int | None = None
+
+
+@dataclass(frozen=True)
+class Routes:
+    """What can be called.
+
+    Args:
+        handlers: by fully qualified service name and method; callers may leave the package name out.
+        pages: by HTTP path.
+    """
+
+    handlers: Mapping[tuple[str, str], Handler]
+    pages: Mapping[str, Page] = field(default_factory=dict)
+    _found: dict[tuple[str, str], Handler] = field(init=False, repr=False, default_factory=dict)
+    _by_path: dict[bytes, Handler] = field(init=False, repr=False, default_factory=dict)
+    _services: set[str] = field(init=False, repr=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        for (service, method), handler in self.handlers.items():
+            for name in {service, service.rpartition(".")[2]}:
+                if (name, method) in self._found:
+                    raise ValueError(f"two handlers would be reached as {name}/{method}")
+                self._found[name, method] = handler
+                self._by_path[f"/{name}/{method}".encode()] = handler
+                self._services.add(name)
+
+    def find(self, service: str, method: str) -> Handler | None:
+        """The handler of a method; the service by its full or its short name."""
+        return self._found.get((service, method))
+
+    def has_service(self, service: str) -> bool:
+        """Whether any method of this service is served."""
+        return service in self._services
+
+    def handler_at(self, target: bytes) -> Handler | None:
+        """The handler of an HTTP request target: `/Service/Method`, whatever follows in path and query."""
+        handler = self._by_path.get(target)
+        if handler is not None:
+            return handler
+        segments = _path(target).split(b"/", 3)
+        return self._by_path.get(b"/".join(segments[:3]))
+
+    def page_at(self, target: bytes) -> Page | None:
+        """The page of an HTTP request target; its query does not matter."""
+        return self.pages.get(_path(target).decode("latin-1"))
+
+
+def _path(target: bytes) -> bytes:
+    try:
+        return httptools.parse_url(target).path or b""
+    except httptools.HttpParserInvalidURLError:
+        return b""
