@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -173,7 +174,7 @@ def _explain_operator(registry: Registry, name: str) -> None:
     print(f"output: {definition.output}")
     print(f"tags: {', '.join(tags) or 'none'}")
     if definition.description:
-        print(f"\n{definition.description}")
+        print(f"\n{inspect.cleandoc(definition.description)}")
     if definition.attributes:
         print()
         print_table(

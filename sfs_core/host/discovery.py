@@ -14,6 +14,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -192,11 +193,11 @@ def _installed() -> Iterator[Candidate]:
 
 
 def _provenance(entry: EntryPoint) -> tuple[str, str]:
-    try:
+    name = version = ""
+    with suppress(Exception):  # half-removed distributions have no metadata left, which shows in many ways
         assert entry.dist is not None
-        return entry.dist.name, entry.dist.version
-    except Exception:  # noqa: BLE001 - half-removed distributions have no metadata left, which fails in many ways
-        return f"an unnamed distribution ({entry.value})", ""
+        name, version = entry.dist.name, entry.dist.version
+    return name or f"an unnamed distribution ({entry.value})", version or ""
 
 
 def _files(directories: Iterable[Path]) -> Iterator[Candidate]:
@@ -335,5 +336,5 @@ def _records(hook: str, function: Callable[..., object]) -> list[ComponentSpec]:
     expected = _RECORD_TYPES[hook]
     for record in records:
         if not isinstance(record, expected):
-            raise _BrokenError(f"{hook} returned a {type(record).__name__}, not a {expected.__name__}")
+            raise _BrokenError(f"{hook} returned {type(record).__name__}, not {expected.__name__}")
     return records  # type: ignore[return-value]

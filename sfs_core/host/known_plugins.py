@@ -9,4 +9,15 @@ from typing import Final
 
 __all__ = ["KNOWN_PLUGINS"]
 
-KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {}
+KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
+    ("feature_source", "csv"): "sfs-feature-csv",
+    ("feature_source", "mock"): "sfs-feature-mock",
+    ("feature_source", "streaming"): "sfs-feature-streaming",
+    ("model_source", "local"): "sfs-model-local",
+    ("operator", "ARROW_PROCESSING"): "sfs-op-arrow",
+    ("operator", "DOT_PRODUCT"): "sfs-op-linear",
+    ("operator", "MERGE_Y"): "sfs-op-linear",
+    ("operator", "TREE_ENSEMBLE_PREDICT"): "sfs-op-tree",
+    ("operator", "TREE_MERGE"): "sfs-op-tree",
+    ("operator", "TREE_SELECT"): "sfs-op-tree",
+}

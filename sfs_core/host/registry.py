@@ -207,7 +207,7 @@ def _inactive(plugin: PluginInfo) -> tuple[str, str]:
     if plugin.status == "disabled":
         return f"is installed but disabled: {plugin.reason}", f"change plugins.allow or plugins.deny for {plugin.id!r}"
     hint = {
-        "import": f"pip install --upgrade {plugin.distribution} also installs what it needs",
+        "import": _needs(plugin),
         "api": f"install a version of {plugin.distribution} that fits, or another sfs-core",
         "id": "uninstall one of them",
     }.get(plugin.cause, "report this to the plugin's author")
@@ -237,8 +237,14 @@ def _imported(kind: Kind, offer: _Offer) -> type:
 
 def _import_hint(error: BaseException, plugin: PluginInfo) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"module {error.name!r} is missing; pip install --upgrade {plugin.distribution} installs what it needs"
+        return f"module {error.name!r} is missing; {_needs(plugin)}"
     return "set SFS_TRACEBACK=1 for the traceback"
+
+
+def _needs(plugin: PluginInfo) -> str:
+    if not plugin.version:  # a file, of which pip knows nothing
+        return "install what it imports"
+    return f"pip install --upgrade {plugin.distribution} installs what it needs"
 
 
 def _base(kind: Kind) -> type:
