@@ -112,25 +112,20 @@ class Tree:
         """
         size = len(self.children_left)
         if {len(a) for a in (self.children_right, self.feature, self.threshold, self.value)} != {size} or not size:
-            raise GraphError(
-                "the arrays must be of one length, at least 1", code=ErrorCode.INVALID_ARGUMENT, where=where
-            )
-        reached, waiting = 0, [0]
+            raise _invalid("the arrays must be of one length, at least 1", where)
+        reached: set[int] = set()
+        waiting = [0]
         while waiting:
             node = waiting.pop()
-            children = self.children_left[node], self.children_right[node]
-            reached += 1
-            if reached > size:
-                break
-            if (children[0] < 0) != (children[1] < 0) or max(children) >= size:
-                raise GraphError(
-                    f"node {node} must have two children, or -1 twice", code=ErrorCode.INVALID_ARGUMENT, where=where
-                )
-            waiting.extend(child for child in children if child >= 0)
-        if reached != size:
-            raise GraphError(
-                "each node but the root must be the child of exactly one", code=ErrorCode.INVALID_ARGUMENT, where=where
-            )
+            left, right = self.children_left[node], self.children_right[node]
+            if (left < 0) != (right < 0) or max(left, right) >= size:
+                raise _invalid(f"node {node} must have two children, or -1 twice", where)
+            if node in reached:
+                raise _invalid(f"node {node} is the child of two nodes, or of itself", where)
+            reached.add(node)
+            waiting.extend(child for child in (left, right) if child >= 0)
+        if len(reached) < size:
+            raise _invalid(f"{size - len(reached)} nodes cannot be reached from node 0", where)
 
 
 def split_trees(
@@ -166,13 +161,15 @@ def split_trees(
     """
     for party in (label_holder, *feature_owner.values()):
         _require_party(party, parties)
+    if not trees:
+        raise _invalid("an ensemble needs at least one tree")
     used: dict[str, None] = {}
     for number, tree in enumerate(trees):
         tree.check(f"tree {number}")
         used |= dict.fromkeys(tree.feature[node] for node in tree.inner_nodes)
     for feature in used:
         if feature not in feature_owner:
-            raise GraphError(f"feature {feature!r} has no owner", code=ErrorCode.INVALID_ARGUMENT)
+            raise _invalid(f"feature {feature!r} has no owner")
     types = feature_types or {}
     graphs = {}
     for party in parties:
@@ -230,4 +227,8 @@ def _add_select(builder: GraphBuilder, number: int, tree: Tree, own: Sequence[st
 
 def _require_party(party: str, parties: Mapping[str, object] | Sequence[str]) -> None:
     if party not in parties:
-        raise GraphError(f"{party!r} is none of the parties {', '.join(parties)}", code=ErrorCode.INVALID_ARGUMENT)
+        raise _invalid(f"{party!r} is none of the parties {', '.join(parties)}")
+
+
+def _invalid(message: str, where: str = "") -> GraphError:
+    return GraphError(message, code=ErrorCode.INVALID_ARGUMENT, where=where)

@@ -81,7 +81,7 @@ def check_graph(graph: Graph, operator_class: OperatorClass) -> CheckedGraph:
     home = _check_membership(graph)
     executions = tuple(_checked_execution(graph, execution, order, home) for execution in graph.executions)
     _check_executions(executions, classes, exit_node)
-    features = _feature_schema((name, inputs[name][0]) for name in executions[0].order if not graph.nodes[name].parents)
+    features = _feature_schema((name, inputs[name][0]) for name in executions[0].entry_nodes)
     return CheckedGraph(graph, operators, executions, features, tuple(_warnings(graph, classes)))
 
 
