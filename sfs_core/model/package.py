@@ -27,6 +27,8 @@ __all__ = ["Model", "PackageLimits", "model_info", "read_package", "write_packag
 _MANIFEST: Final = "MANIFEST"
 _BUNDLE: Final = "model_file"
 _BROKEN_ARCHIVE: Final = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError, IndexError)
+_BYTES_FIELDS: Final = frozenset({"by", "pk_buf", "pkBuf", "sk_buf", "skBuf"})
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
@@ -194,6 +196,9 @@ def _object(pairs: list[tuple[str, Any]], keys: set[str]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise _ParseError("an object has one key twice")
+    for key in _BYTES_FIELDS & made.keys():  # json_format drops characters that are not of base64
+        if isinstance(made[key], str) and not _BASE64.fullmatch(made[key]):
+            raise _ParseError(f"{key} is not base64")
     keys.update(made)
     return made
 

@@ -75,13 +75,13 @@ def check_graph(graph: Graph, operator_class: OperatorClass) -> CheckedGraph:
     _check_nodes(graph, classes)
     exit_node = _check_shape(graph, classes)
     order = _topological_order(graph.nodes)
-    operators = {node.name: _build(classes[node.name], node) for node in graph.nodes.values()}
-    inputs = {name: _input_schemas(operator) for name, operator in operators.items()}
-    _check_edges(graph, operators, inputs)
+    built = {node.name: _build(classes[node.name], node) for node in graph.nodes.values()}
+    _check_edges(graph, built)
     home = _check_membership(graph)
     executions = tuple(_checked_execution(graph, execution, order, home) for execution in graph.executions)
     _check_executions(executions, classes, exit_node)
-    features = _feature_schema((name, inputs[name][0]) for name in executions[0].entry_nodes)
+    features = _feature_schema((name, built[name].inputs[0]) for name in executions[0].entry_nodes)
+    operators = {name: made.operator for name, made in built.items()}
     return CheckedGraph(graph, operators, executions, features, tuple(_warnings(graph, classes)))
 
 
@@ -133,34 +133,37 @@ def _topological_order(nodes: Mapping[str, NodeSpec]) -> tuple[str, ...]:
         raise GraphError(f"nodes form a cycle: {_quoted(error.args[1])}") from None
 
 
-def _build(cls: type[Operator], node: NodeSpec) -> Operator:
+@dataclass(frozen=True, slots=True)
+class _Built:
+    operator: Operator
+    inputs: Sequence[Schema]
+    output: Schema
+
+
+def _build(cls: type[Operator], node: NodeSpec) -> _Built:
     try:
-        return cls(node)
-    except SfsError:
+        operator = cls(node)
+        built = _Built(operator, operator.input_schemas(), operator.output_schema())
+    except SfsError as error:
+        error.node = error.node or node.name
         raise
     except Exception as error:  # a plugin's code may raise anything
         raise PluginError(
             f"{node.op}: its setup broke with {type(error).__name__}", node=node.name, hint="tell the plugin's author"
         ) from error
-
-
-def _input_schemas(operator: Operator) -> Sequence[Schema]:
-    schemas = operator.input_schemas()
-    needed = len(operator.node.parents) or 1
-    if len(schemas) != needed:
+    needed = len(node.parents) or 1
+    if len(built.inputs) != needed:
         raise PluginError(
-            f"{operator.node.op}: input_schemas() has {len(schemas)} entries, {needed} are needed",
-            node=operator.node.name,
+            f"{node.op}: input_schemas() has {len(built.inputs)} entries, {needed} are needed", node=node.name
         )
-    return schemas
+    return built
 
 
 # ------------------------------------------------------------------- the edges
-def _check_edges(graph: Graph, operators: Mapping[str, Operator], inputs: Mapping[str, Sequence[Schema]]) -> None:
-    outputs = {name: operator.output_schema() for name, operator in operators.items()}
+def _check_edges(graph: Graph, built: Mapping[str, _Built]) -> None:
     for node in graph.nodes.values():
-        for parent, wanted in zip(node.parents, inputs[node.name] if node.parents else (), strict=True):
-            _check_edge(parent, outputs[parent], node.name, wanted)
+        for parent, wanted in zip(node.parents, built[node.name].inputs if node.parents else (), strict=True):
+            _check_edge(parent, built[parent].output, node.name, wanted)
 
 
 def _check_edge(parent: str, output: Schema, node: str, wanted: Schema) -> None:

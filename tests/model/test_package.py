@@ -210,6 +210,8 @@ _KEY = "c2VjcmV0LWtleS1ieXRlcw=="
         ('{"graph": {"he_config": {"encode_scale": "%s"}}}', "graph.he_config.encode_scale holds"),
         ('{"graph": {"he_config": {"sk_buf": "%s"', "line 1, column 62, offset 61"),
         ('{"graph": {"he_config": {"sk_buf": "%s", "sk_buf": ""}}}', "one key twice"),
+        ('{"graph": {"he_config": {"sk_buf": "@%s"}}}', "sk_buf is not base64"),
+        ('{"graph": {"node_list": [{"attr_values": {"w": {"by": "%s "}}}]}}', "by is not base64"),
         ('{"graph": {"execution_list": [{"config": {"dispatch_type": "%s"}}]}}', r"\[0\].config.dispatch_type holds"),
         ('{"graph": {"node_list": [{"attr_values": {"w": {"d": "%s"}}}]}}', r"node_list\[0\].attr_values\[w\].d holds"),
         ('{"graph": {"node_list": [{"attr_values": {"w": {"s": "%s", "i32": 1}}}]}}', "has several values"),
