@@ -23,6 +23,7 @@ class BaiduStdConnection(Connection):
         super().__init__(state)
         self._cutter = FrameCutter(state.limits.max_body, state.limits.max_header)
         self._owed = 0
+        self._frame_begin = 0.0
 
     @property
     def busy(self) -> bool:
@@ -41,13 +42,13 @@ class BaiduStdConnection(Connection):
             self.write(replies[0] if len(replies) == 1 else b"".join(replies))
         if not self._cutter.incomplete:
             self.deadline = NEVER
-        elif frames or not was_incomplete or not self._cutter.in_header:
-            self._limit_frame_time(fresh=bool(frames) or not was_incomplete)
+        else:
+            self._limit_frame_time(new=bool(frames) or not was_incomplete)
 
-    def _limit_frame_time(self, *, fresh: bool) -> None:
+    def _limit_frame_time(self, *, new: bool) -> None:
         """A frame that has begun must end: the header soon, the rest within `body_timeout`, however it trickles in."""
         limits = self.state.limits
-        if fresh:
+        if new:
             self._frame_begin = self.state.loop.time()
         seconds = limits.header_timeout if self._cutter.in_header else limits.body_timeout
         self.deadline = self._frame_begin + seconds

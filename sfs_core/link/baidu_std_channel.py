@@ -15,6 +15,7 @@ from sfs_core.link.framing import FrameCutter, FrameError, message_of, read_meta
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import RpcCode
+from sfs_core.link.sockets import guard
 from sfs_core.link.text import short_text
 
 __all__ = ["BaiduStdChannel"]
@@ -79,8 +80,8 @@ class BaiduStdChannel(Channel):
         """An answer has arrived. Raises FrameError where it cannot be read at all."""
         meta = read_meta(meta_bytes)
         call = self._under_way.pop(meta.correlation_id, None)
-        if call is None or call.over:
-            return  # nobody waits for it any longer
+        if call is None:
+            return  # its time was up
         if meta.response.error_code:
             self._fail(call, self._refusal(meta.response.error_code, meta.response.error_text))
             return
@@ -123,6 +124,7 @@ class _Connection(asyncio.Protocol):
         self._gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        guard(transport)
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
 
     def data_received(self, data: bytes) -> None:

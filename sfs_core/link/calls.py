@@ -13,7 +13,7 @@ from sfs_core.codec.dialect import BodyError
 from sfs_core.errors import SfsError
 from sfs_core.link.rpc import CallInfo, Handler, RpcCode
 
-__all__ = ["LIMIT", "STOPPING", "Calls", "Failure"]
+__all__ = ["LIMIT", "STOPPING", "Calls", "Failure", "failure_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Calls:
                 return answer
             future: asyncio.Future[bytes] = asyncio.ensure_future(answer)
         except Exception as error:  # noqa: BLE001  a handler's failure must not end the connection
-            return _failure(error)
+            return failure_of(error)
         self._running.add(future)
         future.add_done_callback(lambda _: self._finish(future, done))
         return None
@@ -71,7 +71,7 @@ class Calls:
             done(STOPPING if self.stopping else _INTERNAL)
             return
         error = future.exception()
-        done(future.result() if error is None else _failure(error))
+        done(future.result() if error is None else failure_of(error))
 
     async def drain(self, grace: float) -> None:
         """Refuse new calls; wait for running ones, and cancel those that take longer than `grace` seconds."""
@@ -84,12 +84,15 @@ class Calls:
                 await self._all_done.wait()
         except TimeoutError:
             _log.warning("%d calls were cut off: they took longer than %g s to finish", len(self._running), grace)
-            for future in self._running:
+            cut = set(self._running)
+            for future in cut:
                 future.cancel()
-            await asyncio.wait(set(self._running), timeout=1.0)
+            if cut:
+                await asyncio.wait(cut, timeout=1.0)
 
 
-def _failure(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> Failure:
+    """What the caller is told of an exception; the rest goes to the log."""
     if isinstance(error, BodyError):
         return Failure(RpcCode.BAD_REQUEST, error.public_text())
     # An unknown exception's text may quote what was being worked on: its kind and place must do.

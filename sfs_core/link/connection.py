@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
 from dataclasses import dataclass, field
 from typing import Final, cast
 
 from sfs_core.link.calls import Calls
 from sfs_core.link.rpc import Limits, Routes
+from sfs_core.link.sockets import guard
 
 __all__ = ["NEVER", "Connection", "ListenerState"]
 
@@ -39,13 +39,13 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         self.transport: asyncio.Transport | None = None
         self.peer = ""
+        self._writing_paused = False
         self.gone = asyncio.Event()
         """Set when the connection is closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
-        if (sock := transport.get_extra_info("socket")) is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        guard(transport)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if name else ""
         self.state.connections.add(self)
@@ -56,13 +56,28 @@ class Connection(asyncio.Protocol):
         self.gone.set()
 
     def pause_writing(self) -> None:
-        """Who does not read answers gets no more questions in."""
-        if self.transport is not None:
-            self.transport.pause_reading()
+        self._writing_paused = True
+        self.regulate_reading()
 
     def resume_writing(self) -> None:
-        if self.transport is not None:
-            self.transport.resume_reading()
+        self._writing_paused = False
+        self.regulate_reading()
+
+    def regulate_reading(self) -> None:
+        """Who does not read answers, or has asked too much already, gets no more questions in."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        wanted = self.takes_more and not self._writing_paused
+        if wanted and not transport.is_reading():
+            transport.resume_reading()
+        elif not wanted and transport.is_reading():
+            transport.pause_reading()
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether further requests may be read."""
+        return True
 
     @property
     def busy(self) -> bool:

@@ -11,9 +11,9 @@ from typing import Final
 import httptools
 
 from sfs_core.codec.dialect import BodyError
-from sfs_core.link.calls import Failure
+from sfs_core.link.calls import Failure, failure_of
 from sfs_core.link.compression import TooLargeError, gunzip
-from sfs_core.link.connection import Connection, ListenerState
+from sfs_core.link.connection import NEVER, Connection, ListenerState
 from sfs_core.link.http_reply import CONTINUE, Reply, failure_reply, refusal
 from sfs_core.link.rpc import CallInfo, Encoding, Handler, RpcCode
 
@@ -26,6 +26,10 @@ _PROTO_TYPES: Final = ("application/proto", "application/x-protobuf")
 _UNREAD_TYPE: Final = "application/proto-text"
 _MOST_WAITING: Final = 64
 """Pipelined requests of one connection that may wait for answers before reading pauses."""
+
+
+_LINGER: Final = 2.0
+"""Seconds for which what a refused client still sends is read and thrown away."""
 
 
 class _Refused(Exception):  # noqa: N818  a signal through the parser, never seen outside
@@ -57,8 +61,10 @@ class HttpConnection(Connection):
         self._parser = httptools.HttpRequestParser(self)
         self._exchanges: deque[_Exchange] = deque()
         self._ended = False  # no further request is read
-        self._feeding = False
+        self._refused = False
+        self._reading = False  # inside a request
         self._in_head = False
+        self._head_is_new = False
         self._head_fed = 0
         self._begin_request()
         self.set_deadline(state.limits.header_timeout)
@@ -68,10 +74,14 @@ class HttpConnection(Connection):
     def busy(self) -> bool:
         return bool(self._exchanges)
 
+    @property
+    def takes_more(self) -> bool:
+        return len(self._exchanges) < _MOST_WAITING
+
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
-        self._feeding = True
+        self._head_is_new = False
         try:
             self._parser.feed_data(data)
             self._limit_unfinished_head(len(data))
@@ -80,21 +90,22 @@ class HttpConnection(Connection):
         except (httptools.HttpParserError, _Refused) as error:
             if not self._ended:
                 self._refuse(error if isinstance(error, _Refused) else error.__context__)
-        self._feeding = False
         self._send_ready()
 
     def _limit_unfinished_head(self, fed: int) -> None:
-        """The parser holds an unfinished header back, so what was fed to it counts."""
-        self._head_fed = self._head_fed + fed if self._in_head else 0
-        if self._head_fed > self.state.limits.max_header + fed:
-            raise _head_too_large()
+        """The parser holds an unfinished header back, so whole reads count from the second of a head on."""
+        if self._in_head and not self._head_is_new:
+            self._head_fed += fed
+            if self._head_fed > self.state.limits.max_header:
+                raise _head_too_large()
 
     def _refuse(self, reason: BaseException | None) -> None:
         """Answer what cannot be read, after all answers owed; then the connection ends."""
         if not isinstance(reason, _Refused):
             reason = _Refused(HTTPStatus.BAD_REQUEST, "the request is not HTTP/1.1")
         _log.info("refusing what %s sent: %s", self.peer, reason)
-        self._ended = True
+        self._ended = self._refused = True
+        self.deadline = NEVER
         exchange = _Exchange("", last=True)
         self._exchanges.append(exchange)
         self._answer(exchange, reason.reply)
@@ -112,12 +123,12 @@ class HttpConnection(Connection):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._head_size = 0
-        self._body: list[bytes] = []
-        self._body_size = 0
+        self._body: bytes | bytearray = b""
 
     def on_message_begin(self) -> None:
         self._begin_request()
-        self._in_head = True
+        self._reading = self._in_head = self._head_is_new = True
+        self._head_fed = 0
         self.set_deadline(self.state.limits.header_timeout)
 
     def on_url(self, url: bytes) -> None:
@@ -146,12 +157,24 @@ class HttpConnection(Connection):
             self._send_ready()
 
     def on_body(self, body: bytes) -> None:
-        self._body_size += len(body)
-        if self._body_size > self.state.limits.max_body:
+        self._in_head = False
+        if len(self._body) + len(body) > self.state.limits.max_body:
             raise _body_too_large(self.state.limits.max_body)
-        self._body.append(body)
+        if not self._body:
+            self._body = body
+            return
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
+        self._body += body
+
+    def on_chunk_header(self) -> None:
+        """Either a piece of the body follows, or trailers, which are limited as headers are."""
+        self._in_head = self._head_is_new = True
+        self._head_fed = 0
 
     def on_message_complete(self) -> None:
+        self._reading = self._in_head = False
+        self.deadline = NEVER
         keep_alive = self._parser.should_keep_alive() and not self.state.calls.stopping
         exchange = _Exchange(
             self._headers.get("content-type", _JSON_TYPE).partition(";")[0].strip().lower(),
@@ -162,7 +185,6 @@ class HttpConnection(Connection):
         self._ended = not keep_alive
         self._exchanges.append(exchange)
         self._dispatch(exchange)
-        self.set_deadline(self.state.limits.idle_timeout)
 
     # ---------------------------------------------------------------- answers
     def _dispatch(self, exchange: _Exchange) -> None:
@@ -176,7 +198,11 @@ class HttpConnection(Connection):
             text = "nothing is served at this path"
             self._answer(exchange, refusal(HTTPStatus.NOT_FOUND, RpcCode.NO_METHOD, text))
             return
-        self._answer(exchange, Reply(*page()))
+        try:
+            reply = Reply(*page())
+        except Exception as error:  # noqa: BLE001  a page's failure must not end the connection
+            reply = failure_reply(failure_of(error))
+        self._answer(exchange, reply)
 
     def _call(self, exchange: _Exchange, handler: Handler) -> None:
         try:
@@ -189,14 +215,14 @@ class HttpConnection(Connection):
         answer = self.state.calls.start(handler, body, info, partial(self._answer_later, exchange))
         if answer is not None:
             self._answer_call(exchange, answer)
-        elif len(self._exchanges) >= _MOST_WAITING and self.transport is not None:
-            self.transport.pause_reading()
+        elif not self.takes_more:
+            self.regulate_reading()
 
     def _whole_body(self, content_type: str) -> bytes:
         if content_type == _UNREAD_TYPE:
             text = f"{_UNREAD_TYPE} is not read here, send {_JSON_TYPE} or {_PROTO_TYPES[0]}"
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = bytes(self._body)
         coding = self._headers.get("content-encoding", "identity").strip().lower()
         if coding == "identity":
             return body
@@ -223,7 +249,7 @@ class HttpConnection(Connection):
         self._answer(exchange, Reply(HTTPStatus.OK, content_type, answer))
 
     def _answer(self, exchange: _Exchange, reply: Reply) -> None:
-        if self.state.calls.stopping:
+        if self.state.calls.stopping and exchange is self._exchanges[-1]:
             exchange.last = True
         connection = b"Connection: close\r\n" if exchange.last else exchange.connection
         exchange.answer = reply.encode(connection=connection, head_only=exchange.head_only)
@@ -233,17 +259,28 @@ class HttpConnection(Connection):
         exchanges = self._exchanges
         ready: list[bytes] = []
         last = False
-        was_full = len(exchanges) >= _MOST_WAITING
+        was_full = not self.takes_more
         while exchanges and (answer := exchanges[0].answer) is not None:
             ready.append(answer)
             last = exchanges.popleft().last
         if ready:
             self.write(ready[0] if len(ready) == 1 else b"".join(ready))
         if last:
-            self._ended = True
+            self._end()
+            return
+        if not exchanges and not self._reading:
+            self.set_deadline(self.state.limits.idle_timeout)
+        if was_full and self.takes_more:
+            self.regulate_reading()
+
+    def _end(self) -> None:
+        """Close. A client that was refused may still be sending; closing at once would lose it the answer."""
+        self._ended = True
+        if self._refused and self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.set_deadline(_LINGER)
+        else:
             self.close()
-        elif was_full and len(exchanges) < _MOST_WAITING and self.transport is not None:
-            self.transport.resume_reading()
 
 
 def _head_too_large() -> _Refused:

@@ -18,6 +18,7 @@ from sfs_core.link.connect import connect
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import Encoding, RpcCode
+from sfs_core.link.sockets import guard
 from sfs_core.link.text import short_text
 
 __all__ = ["HttpChannel"]
@@ -84,15 +85,24 @@ class HttpChannel(Channel):
         try:
             connection = await connect(self.party, self._address, self._connect_timeout, lambda: _Connection(self))
         except TransportError as error:
-            self._connecting = None
-            waiting, self._waiting = self._waiting, deque()
-            for call in waiting:
-                self._fail(call, error)
+            self._not_connected(error)
+            return
+        if not connection.is_open:  # it was accepted and closed at once
+            self._not_connected(self._error("closed the connection at once", FailureKind.NOT_RUN))
             return
         self._connecting = None
         self._open.add(connection)
         self.free(connection)
         self._connect_if_needed()
+
+    def _not_connected(self, error: TransportError) -> None:
+        """Calls go on waiting as long as other connections may serve them."""
+        self._connecting = None
+        if self._open:
+            return
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            self._fail(call, error)
 
     def _request(self, call: OutgoingCall) -> bytes:
         body = self._encode(call.request)
@@ -129,8 +139,6 @@ class HttpChannel(Channel):
 
     def answered(self, call: OutgoingCall, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """A whole answer has arrived."""
-        if call.over:
-            return
         if status != 200:
             self._fail(call, self._refusal(status, headers, body))
             return
@@ -233,6 +241,7 @@ class _Connection(asyncio.Protocol):
 
     # ------------------------------------------------------- asyncio's callbacks
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        guard(transport)
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
 
     def data_received(self, data: bytes) -> None:
@@ -245,8 +254,11 @@ class _Connection(asyncio.Protocol):
             self._parser.feed_data(data)
             if self._in_head and self._head_fed > _MAX_HEAD:
                 raise _BadAnswer
-        except (httptools.HttpParserError, _BadAnswer):
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, _BadAnswer):
             self._break("sent an answer that cannot be read")
+            return
+        if self._call is None and self.is_open:
+            self._channel.free(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -295,5 +307,3 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and not self._parser.should_keep_alive():
             self._transport.close()
         self._channel.answered(call, self._parser.get_status_code(), self._headers, bytes(self._body))
-        if self.is_open:
-            self._channel.free(self)

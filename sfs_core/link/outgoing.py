@@ -150,9 +150,9 @@ class Channel(ABC):
         """Close connections and fail their calls."""
 
     def _succeed(self, call: OutgoingCall, answer: Message) -> None:
+        self._stop_timer(call)
         if call.over:
             return
-        self._stop_timer(call)
         try:
             result = answer if call.read is None else call.read(answer)
         except SfsError as error:
