@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from sfs_core.errors import GraphError
 from sfs_core.proto import serving_pb2
 
-__all__ = ["check_consistency"]
+__all__ = ["check_consistency", "compare_models", "specified_parties"]
 
 
 def check_consistency(
@@ -27,10 +27,17 @@ def check_consistency(
         GraphError: the models do not fit together; says what differs, and between whom.
     """
     warnings = [
-        warning for party in sorted(peers) for warning in _Comparison(own_party, party).compare(own, peers[party])
+        warning for party in sorted(peers) for warning in compare_models(own_party, own, party, peers[party])
     ]
-    _check_specified({own_party: own} | dict(peers))
+    specified_parties({own_party: own} | dict(peers))
     return tuple(warnings)
+
+
+def compare_models(
+    own_party: str, own: serving_pb2.ModelInfo, party: str, peer: serving_pb2.ModelInfo
+) -> tuple[str, ...]:
+    """The part of `check_consistency` that needs only one peer's answer."""
+    return tuple(_Comparison(own_party, party).compare(own, peer))
 
 
 class _Comparison:
@@ -80,9 +87,14 @@ class _Comparison:
             )
 
 
-def _check_specified(models: Mapping[str, serving_pb2.ModelInfo]) -> None:
-    """An execution dispatched as DP_SPECIFIED has exactly one party that runs it."""
+def specified_parties(models: Mapping[str, serving_pb2.ModelInfo]) -> dict[int, str]:
+    """The one party that runs each execution dispatched as DP_SPECIFIED, by the execution's index.
+
+    Raises:
+        GraphError: `specific_flag` is set at no party, or at several.
+    """
     count = min(len(model.graph_view.execution_list) for model in models.values())
+    chosen = {}
     for index in range(count):
         executions = {party: model.graph_view.execution_list[index] for party, model in models.items()}
         if next(iter(executions.values())).config.dispatch_type != serving_pb2.DP_SPECIFIED:
@@ -93,6 +105,8 @@ def _check_specified(models: Mapping[str, serving_pb2.ModelInfo]) -> None:
                 f"execution {index} is DP_SPECIFIED and needs specific_flag at exactly one party, "
                 f"it is set at {', '.join(flagged) or 'none'}"
             )
+        chosen[index] = flagged[0]
+    return chosen
 
 
 def _only_differing(own: set[str], peer: set[str]) -> tuple[list[str], list[str]]:

@@ -8,25 +8,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import numpy as np
+
 from sfs_core.config.loader import LoadedConfig
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import SfsError
 from sfs_core.host.registry import Registry
-from sfs_core.link.channel import open_channel
 from sfs_core.link.listener import Limits, Listener
+from sfs_core.link.open_channel import open_channel
 from sfs_core.link.peer import PeerClient
 from sfs_core.link.rpc import Handler, Routes
+from sfs_core.model.consistency import specified_parties
 from sfs_core.sdk.model_source import Progress
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
-from sfs_core.server.handshake import Patience, agree, specified_parties
+from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.health import communication_pages, service_pages
 from sfs_core.server.loading import check_model, open_model
 from sfs_core.server.model_info import ModelInfoHandler
 from sfs_core.server.predict import PredictHandler
 from sfs_core.server.served import ServedModel
 
-__all__ = ["Server"]
+__all__ = ["Server", "quiet_numpy"]
 
 logger = logging.getLogger("sfs.server")
 
@@ -37,11 +40,17 @@ _APIS: Final = "secretflow.serving.apis"
 _CONTROL: Final = ("secretflow.serving.tools.InferenceControlService", "Push")
 
 
+def quiet_numpy() -> None:
+    """Infinities and NaN are legal scores: NumPy is not to warn of them, in this thread."""
+    np.seterr(all="ignore")
+
+
 class Server:
     """One party: loads its models, opens its ports, agrees with its peers, answers.
 
     Attributes:
         party: this party's id.
+        host: what its ports are bound to.
         services: ids of its services.
         ready: set when every service agreed with every peer and the service port is open.
         control: the helper's side of bulk scoring, where it is configured.
@@ -51,12 +60,15 @@ class Server:
         self._loaded = loaded
         self._config = loaded.config
         self._registry = registry
-        self._pool = ThreadPoolExecutor(self._config.blocking_threads, thread_name_prefix="sfs-blocking")
+        self._pool = ThreadPoolExecutor(
+            self._config.blocking_threads, thread_name_prefix="sfs-blocking", initializer=quiet_numpy
+        )
         self._models: dict[str, ServedModel] = {}
         self._peers: dict[str, PeerClient] = {}
         self._communication: Listener | None = None
         self._service: Listener | None = None
         self.party = self._config.party
+        self.host = self._config.listen.host
         self.services = tuple(s.config.service for s in loaded.services)
         self.ready = asyncio.Event()
         self.control: ControlService | None = None
@@ -149,7 +161,7 @@ class Server:
             model.graph,
             model.executor,
             self._peers,
-            specified_parties(self.party, model.info, infos),
+            specified_parties({self.party: model.info} | infos),
             timeout=link.timeout,
             max_rows=self._config.limits.max_rows,
         )

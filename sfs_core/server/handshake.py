@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from sfs_core.errors import ErrorCode, GraphError, PeerError
-from sfs_core.model.consistency import check_consistency
-from sfs_core.model.graph import Dispatch
+from sfs_core.errors import ErrorCode, PeerError
+from sfs_core.model.consistency import compare_models
 from sfs_core.proto.serving_pb2 import ModelInfo
 
-__all__ = ["HandshakePeer", "Patience", "agree", "specified_parties"]
+__all__ = ["HandshakePeer", "Patience", "agree"]
 
 logger = logging.getLogger("sfs.handshake")
 
@@ -59,8 +58,6 @@ async def agree(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-    for warning in check_consistency(party, own, infos):
-        logger.warning("%s: %s", service, warning)
     return infos
 
 
@@ -88,23 +85,6 @@ async def _ask(
             await asyncio.sleep(wait)
             wait = min(2 * wait, patience.interval)
         else:
-            check_consistency(party, own, {name: info}, flags=False)
+            for warning in compare_models(party, own, name, info):
+                logger.warning("%s: %s", service, warning)
             return info
-
-
-def specified_parties(party: str, own: ModelInfo, peers: Mapping[str, ModelInfo]) -> dict[int, str]:
-    """For each execution dispatched to a specified party, by index: that party.
-
-    Raises:
-        GraphError: no party is flagged.
-    """
-    views = {party: own.graph_view, **{name: info.graph_view for name, info in peers.items()}}
-    chosen = {}
-    for index, execution in enumerate(own.graph_view.execution_list):
-        if execution.config.dispatch_type != Dispatch.SPECIFIED:
-            continue
-        flagged = [name for name, view in views.items() if view.execution_list[index].config.specific_flag]
-        if not flagged:
-            raise GraphError(f"execution {index} is for a specified party, but none is flagged")
-        chosen[index] = flagged[0]
-    return chosen

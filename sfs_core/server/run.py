@@ -6,21 +6,15 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-
-from sfs_core.server.app import Server
+from sfs_core.server.app import Server, quiet_numpy
 
 __all__ = ["run_loop", "serve_until_stopped"]
 
-T = TypeVar("T")
-
-
 def run_loop(main: Any) -> Any:
     """Run a coroutine on the fastest event loop there is (uvloop, else asyncio's own)."""
-    # Infinities and NaN are legal scores; NumPy must not warn about them on every request.
-    np.seterr(all="ignore")
+    quiet_numpy()
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

@@ -78,9 +78,8 @@ class Total(Operator, name="TOTAL", version="1", inputs=["ys"], output="score", 
         return Y
 
     def compute(self, context: ComputeContext, ys: list[Batch]) -> Batch:
-        return Batch(
-            Y, ys[0].num_rows, None, None, [(sum(r[0] for r in rows),) for rows in zip(*(y.rows() for y in ys))]
-        )
+        rows = zip(*(y.rows() for y in ys), strict=True)
+        return Batch(Y, ys[0].num_rows, None, None, [(sum(y for (y,) in row),) for row in rows])
 
 
 class HeavyTotal(Total, name="HEAVY_TOTAL", version="1", inputs=["ys"], output="s", returnable=True, mergeable=True):
