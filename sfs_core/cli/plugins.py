@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,7 +14,7 @@ from sfs_core.cli.tables import print_table
 from sfs_core.errors import PluginError
 from sfs_core.host.discovery import PluginInfo
 from sfs_core.host.known_plugins import KNOWN_PLUGINS
-from sfs_core.host.registry import KINDS, Kind, Registry
+from sfs_core.host.registry import KINDS, Kind, Registry, nearest_name
 from sfs_core.sdk.hookspecs import PLUGIN_API
 from sfs_core.sdk.specs import ComponentSpec, Egress, FeatureSourceSpec, ModelSourceSpec
 
@@ -78,11 +77,10 @@ def list_plugins(
         print("no plugins are installed")
         return
     print_table(
-        ("plugin", "distribution", "version", "api", "status", "components", "ms"),
+        ("plugin", "version", "api", "status", "components", "ms"),
         [
             (
-                plugin.id,
-                plugin.distribution,
+                plugin.id if plugin.id == plugin.distribution else f"{plugin.id} ({plugin.distribution})",
                 plugin.version,
                 plugin.api,
                 plugin.status,
@@ -134,9 +132,8 @@ def explain(
         found = [each for each in kinds if (each, name) in offered] or known
     plugins = [plugin for plugin in registry.plugins if plugin.id == name] if kind is None else []
     if not (found or plugins):
-        names = sorted({each for _, each in offered} | {plugin.id for plugin in registry.plugins})
-        nearest = get_close_matches(name, names, 1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "`sfs plugins list` shows what is installed"
+        nearest = nearest_name(name, {each for _, each in offered} | {plugin.id for plugin in registry.plugins})
+        hint = f"did you mean {nearest!r}?" if nearest else "`sfs plugins list` shows what is installed"
         raise PluginError(f"no component or plugin named {name!r} is installed", hint=hint)
     for plugin in plugins:
         _explain_plugin(plugin)

@@ -8,7 +8,7 @@ by the config, made for another plugin API, or offered by two plugins. Not asked
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sfs_core.sdk.model_source import ModelSource
     from sfs_core.sdk.operator import Operator
 
-__all__ = ["KINDS", "Kind", "Registry"]
+__all__ = ["KINDS", "Kind", "Registry", "nearest_name"]
 
 Kind = Literal["feature_source", "model_source", "operator"]
 KINDS: Final[tuple[Kind, ...]] = ("feature_source", "model_source", "operator")
@@ -182,7 +182,7 @@ class Registry:
         hints = []
         if home:
             hints.append(f"pip install {home}")
-        elif nearest := _nearest(name, {*installed, *known}):
+        elif nearest := nearest_name(name, {*installed, *known}):
             more = "" if nearest in installed else f" (pip install {KNOWN_PLUGINS[kind, nearest]})"
             hints.append(f"did you mean {nearest!r}?{more}")
         if unusable := [f"{plugin.id} ({plugin.reason})" for plugin in self.plugins if plugin.status != "active"]:
@@ -214,7 +214,8 @@ def _inactive(plugin: PluginInfo) -> tuple[str, str]:
     return f"is installed but cannot be used: {plugin.reason}", hint
 
 
-def _nearest(name: str, names: set[str]) -> str:
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """The name most like `name`, upper and lower case apart; empty where none is."""
     by_folded = {each.casefold(): each for each in sorted(names)}
     nearest = get_close_matches(name.casefold(), by_folded, 1)
     return by_folded[nearest[0]] if nearest else ""

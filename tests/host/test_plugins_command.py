@@ -81,8 +81,9 @@ def test_list_shows_active_disabled_and_broken_plugins(quick, capsys):
     (quick / "wrong.py").write_text("SFS_API = '>=9'")
     assert cli.main(["plugins", "list", "--plugin-dir", str(quick), "--deny", "sfs-*"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["plugin", "distribution", "version", "api", "status", "components", "ms"]
+    assert lines[0].split() == ["plugin", "version", "api", "status", "components", "ms"]
     (row,) = [line for line in lines if line.startswith("quick ")]
+    assert f"quick ({quick / 'quick.py'})" in row
     assert "active" in row
     assert "quick, QUICK_OP" in row
     assert "wrong: it needs plugin API >=9; this sfs-core has 1.0" in lines
@@ -152,6 +153,7 @@ def test_explain_a_plugin(quick, capsys):
     ("arguments", "message", "hint"),
     [
         (["quik"], "no component or plugin named 'quik' is installed", "did you mean 'quick'?"),
+        (["quick_OP"], "no component or plugin named 'quick_OP'", "did you mean 'QUICK_OP'?"),
         (["zzzzzz"], "no component or plugin named 'zzzzzz' is installed", "sfs plugins list"),
         (["quik", "--kind", "feature-source"], "no feature source named 'quik'", "did you mean 'quick'?"),
         (["DOT_PRODUCT", "--deny", "sfs-op-linear"], "installed but disabled", "plugins.deny"),
