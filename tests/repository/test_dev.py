@@ -113,6 +113,14 @@ def test_broken_links_and_commands_are_found(dev: ModuleType, tmp_path: Path, mo
                 "sfs plugins lisst",
                 "sfs plugins list \\",
                 "  --jason",
+                "curl -d '{",
+                "  }'  # bob's",
+                "./dev lent  # isn't there",
+                "```",
+                "```console",
+                "$ ./dev demo",
+                "./dev isn't a prompt",
+                "$ ./dev dmeo",
                 "```",
                 "```yaml",
                 "./dev nothing: [a](b)",
@@ -122,7 +130,7 @@ def test_broken_links_and_commands_are_found(dev: ModuleType, tmp_path: Path, mo
     )
     monkeypatch.setattr(dev, "ROOT", tmp_path)
     broken = list(dev.broken_references())
-    assert [line.split(": ")[0] for line in broken] == [f"README.md:{number}" for number in (3, 4, 7, 9, 11)]
+    assert [line.split(": ")[0] for line in broken] == [f"README.md:{number}" for number in (3, 4, 7, 9, 11, 14, 19)]
     assert "docs/pag.md" in broken[0]
     assert "no such verb" in broken[2]
     assert "No such command 'lisst'" in broken[3]
