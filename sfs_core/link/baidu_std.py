@@ -81,8 +81,7 @@ class BaiduStdConnection(Connection):
     def _reply_later(self, correlation_id: int, answer: bytes | Failure) -> None:
         self._owed -= 1
         self.write(_reply_frame(correlation_id, answer))
-        if self.state.calls.stopping and not self._owed:
-            self.close()
+        self.close_if_done()
 
 
 def _reply_frame(correlation_id: int, answer: bytes | Failure) -> bytes:

@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.peer = ""
         self._writing_paused = False
+        self._half_closed = False
         self.gone = asyncio.Event()
         """Set when the connection is closed."""
 
@@ -54,6 +55,16 @@ class Connection(asyncio.Protocol):
         self.state.connections.discard(self)
         self.transport = None
         self.gone.set()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more; it still gets the answers it is owed."""
+        self._half_closed = True
+        return self.busy
+
+    def close_if_done(self) -> None:
+        """Close when no answer is owed and nothing more can come."""
+        if not self.busy and (self._half_closed or self.state.calls.stopping):
+            self.close()
 
     def pause_writing(self) -> None:
         self._writing_paused = True

@@ -272,6 +272,7 @@ class HttpConnection(Connection):
             self.set_deadline(self.state.limits.idle_timeout)
         if was_full and self.takes_more:
             self.regulate_reading()
+        self.close_if_done()
 
     def _end(self) -> None:
         """Close. A client that was refused may still be sending; closing at once would lose it the answer."""
