@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import click
 
 from sfs_core import __version__
-from sfs_core.errors import ConfigError, SfsError
+from sfs_core.cli.messages import show_error
+from sfs_core.errors import SfsError
 
 __all__ = ["main"]
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED_EXIT_CODE
     except SfsError as error:
         _show_traceback()
-        _show_error(error)
+        show_error(error)
         return 1
     except Exception as error:  # noqa: BLE001 - the last place where a person can be told
         _show_traceback()
@@ -84,12 +85,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show_traceback() -> None:
     if os.environ.get("SFS_TRACEBACK") == "1":
         traceback.print_exc()
-
-
-def _show_error(error: SfsError) -> None:
-    print(f"error: {error.public_text()}", file=sys.stderr)
-    if isinstance(error, ConfigError) and error.problems != (error.message,):
-        for problem in error.problems:
-            print(f"  {problem}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)

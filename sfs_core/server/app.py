@@ -11,12 +11,13 @@ from typing import Final
 import numpy as np
 
 from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.schema import Retry
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import SfsError
-from sfs_core.host.registry import Registry
+from sfs_core.link.channel import open_channel
 from sfs_core.link.listener import Limits, Listener
-from sfs_core.link.open_channel import open_channel
 from sfs_core.link.peer import PeerClient
+from sfs_core.link.retry import RetryPolicy, exponential_backoff, fixed_backoff, random_backoff
 from sfs_core.link.rpc import Handler, Routes
 from sfs_core.model.consistency import specified_parties
 from sfs_core.sdk.model_source import Progress
@@ -40,6 +41,15 @@ _APIS: Final = "secretflow.serving.apis"
 _CONTROL: Final = ("secretflow.serving.tools.InferenceControlService", "Push")
 
 
+def _retry_policy(retry: Retry) -> RetryPolicy:
+    backoff = {
+        "fixed": lambda: fixed_backoff(retry.interval),
+        "exponential": lambda: exponential_backoff(retry.interval, retry.factor),
+        "random": lambda: random_backoff(retry.interval, retry.longest),
+    }[retry.backoff]()
+    return RetryPolicy(retry.retries, backoff, retry.unavailable, retry.anything)
+
+
 def quiet_numpy() -> None:
     """Infinities and NaN are legal scores: NumPy is not to warn of them, in this thread."""
     np.seterr(all="ignore")
@@ -56,10 +66,10 @@ class Server:
         control: the helper's side of bulk scoring, where it is configured.
     """
 
-    def __init__(self, loaded: LoadedConfig, registry: Registry) -> None:
+    def __init__(self, loaded: LoadedConfig) -> None:
         self._loaded = loaded
         self._config = loaded.config
-        self._registry = registry
+        self._registry = loaded.registry
         self._pool = ThreadPoolExecutor(
             self._config.blocking_threads, thread_name_prefix="sfs-blocking", initializer=quiet_numpy
         )
@@ -107,9 +117,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for service in self._loaded.services:
             report = progress(service.config.service) if progress else None
-            checked = await loop.run_in_executor(
-                None, check_model, self._loaded, service, self._registry, self._pool, report
-            )
+            checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool, report)
             model = await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool)
             self._models[model.service] = model
             logger.info("%s: %s loaded, model %r", self.party, model.service, model.info.name)
@@ -124,7 +132,7 @@ class Server:
                     peer.address,
                     link.protocol,
                     connect_timeout=link.connect_timeout,
-                    retry=link.retry_policy(),
+                    retry=_retry_policy(link.retry),
                 ),
             )
             for party, peer in self._config.parties.items()

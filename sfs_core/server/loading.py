@@ -10,7 +10,6 @@ from sfs_core.config.loader import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup, source_schema
 from sfs_core.errors import ConfigError, SfsError
-from sfs_core.host.registry import Registry
 from sfs_core.model.cache import fetch_package
 from sfs_core.model.package import Model, model_info, read_package
 from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
@@ -36,7 +35,6 @@ class CheckedModel:
 def check_model(
     loaded: LoadedConfig,
     service: LoadedService,
-    registry: Registry,
     pool: Pool,
     progress: Progress | None = None,
 ) -> CheckedModel:
@@ -56,7 +54,7 @@ def check_model(
         progress=progress,
     )
     model = read_package(package)
-    checked = check_graph(model.graph, registry.operator)
+    checked = check_graph(model.graph, loaded.registry.operator)
     check_cluster(checked, list(config.parties))
     for warning in checked.warnings:
         logger.warning("%s: %s", service.config.service, warning)
@@ -65,17 +63,17 @@ def check_model(
 
 def _context(loaded: LoadedConfig, service: LoadedService) -> PluginContext:
     name = service.config.service
-    return PluginContext(
-        name, loaded.config.party, logging.getLogger(f"sfs.source.{name}"), loaded.base_directory
-    )
+    return PluginContext(name, loaded.config.party, logging.getLogger(f"sfs.source.{name}"), loaded.base_directory)
 
 
 def _feature_lookup(loaded: LoadedConfig, service: LoadedService, checked: CheckedGraph, pool: Pool) -> FeatureLookup:
-    features = service.config.features
+    name, features = service.config.service, service.config.features
     mapping = features.mapping if features else {}
     unknown = sorted(set(mapping.values()) - set(checked.feature_schema.names))
     if unknown:
-        logger.info("%s: the mapping names %d feature(s) that the model does not use", service.config.service, len(unknown))
+        logger.info(
+            "%s: the mapping names %d feature(s) that the model does not use", service.config.service, len(unknown)
+        )
     source: FeatureSource | None = None
     if service.feature_source is not None:
         context = _context(loaded, service)
@@ -91,7 +89,9 @@ def _feature_lookup(loaded: LoadedConfig, service: LoadedService, checked: Check
             ),
         )
     elif len(checked.feature_schema):
-        logger.warning("%s: no feature source is configured, only predefined features can be scored", service.config.service)
+        logger.warning(
+            "%s: no feature source is configured, only predefined features can be scored", service.config.service
+        )
     return FeatureLookup(checked.feature_schema, mapping, source)
 
 

@@ -12,6 +12,7 @@ from sfs_core.server.app import Server, quiet_numpy
 
 __all__ = ["run_loop", "serve_until_stopped"]
 
+
 def run_loop(main: Any) -> Any:
     """Run a coroutine on the fastest event loop there is (uvloop, else asyncio's own)."""
     quiet_numpy()

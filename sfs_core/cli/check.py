@@ -1,0 +1,79 @@
+"""`sfs check`: everything that can be known without serving."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import click
+
+from sfs_core.cli.configs import configs_argument, plugin_directory_option, print_warnings
+from sfs_core.cli.messages import show_error
+from sfs_core.config.loader import LoadedConfig, LoadedService, load
+from sfs_core.errors import SfsError
+from sfs_core.server.loading import CheckedModel, check_model, open_model
+
+__all__ = ["command"]
+
+
+@click.command("check", short_help="Check a config, its plugins and its model without serving.")
+@configs_argument
+@plugin_directory_option
+@click.option("--connect", is_flag=True, help="Also open the feature sources and ask whether they are up.")
+@click.pass_context
+def command(
+    context: click.Context, configs: tuple[Path, ...], plugin_directories: tuple[Path, ...], connect: bool
+) -> None:
+    """Check config, plugins, model package and graph; exits with 0 when all is well, else with 1.
+
+    Model packages are fetched as they would be for serving. No port is opened and no peer is called.
+    """
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+    wrong = 0
+    for path in configs:
+        try:
+            loaded = load(path, plugin_directories=plugin_directories)
+            print_warnings([loaded])
+            for line in _findings(loaded, connect):
+                click.echo(f"{path}: {line}")
+        except SfsError as error:
+            wrong += 1
+            show_error(error)
+    if wrong:
+        context.exit(1)
+    click.echo("ok")
+
+
+def _findings(loaded: LoadedConfig, connect: bool) -> Iterator[str]:
+    """Lines about each service; raises what is wrong with it."""
+    with ThreadPoolExecutor(1) as pool:
+        for service in loaded.services:
+            try:
+                checked = check_model(loaded, service, pool)
+                yield _summary(service, checked)
+                if connect and checked.lookup.source is not None:
+                    _connect(loaded, service, checked, pool)
+                    yield f"service {service.config.service}: its feature source is up"
+            except SfsError as error:
+                error.where = error.where or f"service {service.config.service}"
+                raise
+
+
+def _connect(loaded: LoadedConfig, service: LoadedService, checked: CheckedModel, pool: ThreadPoolExecutor) -> None:
+    source = checked.lookup.source
+    assert source is not None
+    try:
+        open_model(loaded, service, checked, pool)
+        source.check()
+    finally:
+        source.close()
+
+
+def _summary(service: LoadedService, checked: CheckedModel) -> str:
+    graph = checked.graph
+    return (
+        f"service {service.config.service}: model {checked.model.name!r}, {len(graph.operators)} nodes in "
+        f"{len(graph.executions)} executions, {len(graph.feature_schema)} features of this party"
+    )

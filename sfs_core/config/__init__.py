@@ -1,0 +1,1 @@
+"""Configs: what they may say, and reading them."""

@@ -1,0 +1,258 @@
+"""What a config may say: one file per party."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+__all__ = [
+    "BulkScoring",
+    "Features",
+    "Limits",
+    "Link",
+    "Listen",
+    "ModelPackage",
+    "Peer",
+    "Plugins",
+    "Retry",
+    "ServerConfig",
+    "Service",
+    "SourceChoice",
+]
+
+_SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)\s*")
+_UNITS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0}
+_LATER_PROTOCOLS: Final = ("h2", "h2:grpc", "grpc")
+
+
+def _safe_id(value: str) -> str:
+    if not _SAFE_ID.fullmatch(value):
+        raise ValueError("letters, digits, '.', '_' and '-' only, at most 128")
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise ValueError("a number of seconds is expected, or a text like '500 ms', '2 s', '1 min'")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+Id = Annotated[str, AfterValidator(_safe_id)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Listen(_Section):
+    """Ports of this party."""
+
+    host: str = "127.0.0.1"
+    """Address that all ports are bound to."""
+    service: Port | None = None
+    """Port for callers; absent: this party answers peers only. 0 takes any free one."""
+    communication: Port
+    """Port for the other parties."""
+
+
+class Peer(_Section):
+    """Where a party listens to the others."""
+
+    address: str = Field(min_length=1)
+    """`host:port` of its communication port, also with `http://` before it."""
+
+
+class Retry(_Section):
+    """When a call to a peer is tried again."""
+
+    retries: int = Field(default=3, ge=0, le=100)
+    """Attempts after the first; 0 for none."""
+    backoff: Literal["fixed", "exponential", "random"] = "fixed"
+    """How long to wait before each: always `interval`, growing by `factor`, or random up to `longest`."""
+    interval: Seconds = 0.01
+    """The wait (fixed), the first wait (exponential) or the least wait (random)."""
+    factor: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    """Growth of the wait (exponential)."""
+    longest: Seconds = 0.05
+    """The longest wait (random)."""
+    unavailable: bool = False
+    """Also after HTTP statuses that usually pass: 408, 429, 500, 502, 503, 504."""
+    anything: bool = False
+    """Also after any other failure but a time limit; calls may then run twice."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Retry:
+        if self.backoff == "random" and self.longest < self.interval:
+            raise ValueError("longest is less than interval")
+        return self
+
+
+class Link(_Section):
+    """How peers are called."""
+
+    protocol: str = "baidu_std"
+    """`baidu_std`, `http` (JSON) or `http:proto`; the same at all parties. Incoming calls may use any of them."""
+    timeout: Seconds = 2.0
+    """For one call to a peer, retries included."""
+    connect_timeout: Seconds = 0.5
+    """For opening a connection to a peer."""
+    handshake_attempts: int = Field(default=60, ge=1)
+    """With `handshake_interval`: how long peers are waited for at the start."""
+    handshake_interval: Seconds = 5.0
+    """The longest wait between two questions whether a peer is there."""
+    retry: Retry = Retry()
+    """When a call is tried again."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value in _LATER_PROTOCOLS:
+            raise ValueError(f"{value!r} is not served by this version; use baidu_std, http or http:proto")
+        if value not in ("baidu_std", "http", "http:proto"):
+            raise ValueError("one of baidu_std, http, http:proto is expected")
+        return value
+
+
+class Limits(_Section):
+    """What one caller or peer may ask of this party."""
+
+    max_rows: int = Field(default=100_000, gt=0)
+    """Rows in one prediction request."""
+    max_body: Bytes = 64 << 20
+    """Bytes in one request, after decompression."""
+    max_concurrency: int | None = Field(default=None, gt=0)
+    """Predictions under way at a time; further ones are refused. Absent: any number."""
+
+
+class SourceChoice(_Section):
+    """A component picked by name; all other keys are its own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    """The component's name, see `sfs plugins list`."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The component's own options."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class ModelChoice(SourceChoice):
+    """A model source and what to fetch from it."""
+
+    path: str = Field(min_length=1)
+    """What to fetch, in the source's terms: a file, an object key, a URL."""
+
+
+class ModelPackage(_Section):
+    """The model to serve."""
+
+    source: ModelChoice
+    """Where it comes from."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")] | None = None
+    """What the package must hash to (hex). With it, a package fetched before is used again."""
+
+
+class Features(_Section):
+    """This party's features."""
+
+    source: SourceChoice
+    """Where they are looked up."""
+    mapping: dict[str, str] = {}
+    """Name at the source: name in the model. Names that are equal need no entry."""
+
+    @field_validator("mapping")
+    @classmethod
+    def _one_to_one(cls, value: dict[str, str]) -> dict[str, str]:
+        twice = sorted({name for name in value.values() if list(value.values()).count(name) > 1})
+        if twice:
+            raise ValueError(f"several source names stand for {', '.join(twice)}")
+        return value
+
+
+class Service(_Section):
+    """One model that is served."""
+
+    service: Id
+    """The service id; the same at all parties."""
+    model: ModelPackage
+    """This party's part of the model."""
+    features: Features | None = None
+    """Absent: only features sent along with requests can be scored."""
+
+
+class Plugins(_Section):
+    """Which installed plugins may be loaded."""
+
+    allow: list[str] = []
+    """Ids (patterns with *) of plugins to load; empty: all."""
+    deny: list[str] = []
+    """Ids (patterns with *) of plugins not to load."""
+    directories: list[Path] = []
+    """Folders of one-file plugins (*.py) to load as well."""
+
+
+class BulkScoring(_Section):
+    """Bulk scoring of whole files, under the reference's control protocol."""
+
+    requester: Id
+    """The party that drives it."""
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sfs"
+
+
+class ServerConfig(_Section):
+    """One party's server."""
+
+    party: Id
+    """This party's id."""
+    listen: Listen
+    """Its ports."""
+    parties: dict[Id, Peer] = Field(min_length=2)
+    """All parties, this one included: their ids, and where each answers the others."""
+    services: list[Service] = Field(min_length=1)
+    """The models served. A single one may be written without this level: service, model, features."""
+    link: Link = Link()
+    """How peers are called."""
+    limits: Limits = Limits()
+    """What one caller or peer may ask."""
+    plugins: Plugins = Plugins()
+    """Which plugins may be loaded."""
+    cache: Path = Field(default_factory=_cache)
+    """Folder that model packages are fetched into."""
+    blocking_threads: int = Field(default=16, gt=0, le=1000)
+    """Threads for feature sources that wait and operators that take long."""
+    bulk_scoring: BulkScoring | None = None
+    """Turns bulk scoring on; needs a `streaming` or `mock` feature source."""
+
+    @field_validator("parties", mode="before")
+    @classmethod
+    def _short_addresses(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {party: {"address": peer} if isinstance(peer, str) else peer for party, peer in value.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ServerConfig:
+        if self.party not in self.parties:
+            raise ValueError(f"party {self.party!r} is not among parties ({', '.join(self.parties)})")
+        if self.bulk_scoring and self.bulk_scoring.requester not in self.parties:
+            raise ValueError(f"bulk_scoring.requester {self.bulk_scoring.requester!r} is not among parties")
+        names = [service.service for service in self.services]
+        if len(set(names)) != len(names):
+            raise ValueError("two services have the same id")
+        return self
