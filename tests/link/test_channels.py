@@ -149,7 +149,7 @@ def test_cancelling_a_call_leaves_the_channel_usable(run, protocol):
 def test_refused_connection(run, protocol):
     async def main() -> None:
         channel = channel_to(free_port(), protocol)
-        with pytest.raises(PeerError, match="^peer 'bob' refused the connection$") as caught:
+        with pytest.raises(PeerError, match=r"^peer 'bob' refused the connection$") as caught:
             await ask(channel, "x")
         assert caught.value.kind is FailureKind.NOT_RUN
         await channel.close()
@@ -263,7 +263,7 @@ def test_a_peer_that_never_accepts(run, protocol):
             fillers = []
             for _ in range(4):
                 filler = socket.socket()
-                filler.setblocking(False)  # noqa: FBT003
+                filler.setblocking(False)
                 filler.connect_ex(sock.getsockname())
                 fillers.append(filler)
             channel = open_channel(
@@ -367,7 +367,7 @@ def test_addresses(run, protocol, host):
 def test_unknown_host(run):
     async def main() -> None:
         channel = channel_to(1, "baidu_std", host="no-such-host.invalid")
-        with pytest.raises(PeerError, match="peer 'bob' (cannot be found|did not accept)"):
+        with pytest.raises(PeerError, match=r"peer 'bob' (cannot be found|did not accept)"):
             await ask(channel, "x")
         await channel.close()
 
@@ -441,7 +441,7 @@ def test_peers_that_talk_nonsense(run, protocol, nonsense):
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         channel = channel_to(server.sockets[0].getsockname()[1], protocol)
-        with pytest.raises(PeerError, match="^peer 'bob' (sent an answer that|closed the connection|refused the call)"):
+        with pytest.raises(PeerError, match=r"^peer 'bob' (sent an answer|closed the connection|refused the call)"):
             await ask(channel, "x")
         await channel.close()
         server.close()

@@ -1,0 +1,163 @@
+"""Random and damaged bytes for everything that reads what others send: a coded error or a clean close, never more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sfs_core.link.baidu_std import BaiduStdConnection
+from sfs_core.link.calls import Calls
+from sfs_core.link.connection import Connection, ListenerState
+from sfs_core.link.framing import FrameCutter, FrameError, request_frame
+from sfs_core.link.http1 import HttpConnection
+from sfs_core.link.rpc import Limits
+from sfs_core.link.sniff import WireProtocol, recognise
+from tests.link.damage import damaged
+from tests.link.echo import SERVICE, exchange, listening, request, routes
+
+COUNT = 10_000
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    seed = int(os.environ.get("SFS_FUZZ_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"SFS_FUZZ_SEED={seed}")
+    return random.Random(seed)
+
+
+def pieces(dice: random.Random, data: bytes) -> list[bytes]:
+    cuts = sorted(dice.randrange(len(data) + 1) for _ in range(dice.randrange(4)))
+    return [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def test_frame_cutter(dice):
+    good = [request_frame(SERVICE, "M", i, 1000, b"x" * size) for i, size in enumerate((0, 3, 200))]
+    good.append(b"".join(good))
+    for _ in range(COUNT):
+        cutter = FrameCutter(300, 100)
+        try:
+            for piece in pieces(dice, damaged(dice, good)):
+                for meta, payload in cutter.feed(piece):
+                    assert len(meta) <= 100
+                    assert len(payload) <= 300
+        except FrameError:
+            continue
+
+
+@pytest.mark.parametrize("decoder", ["tables", "execute_requests"])
+def test_native_decoders(dice, decoder):
+    """In a process of its own: what goes wrong inside pyarrow or protobuf may end the process."""
+    seed = dice.randrange(1 << 32)
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.link.damage", decoder, str(seed), str(COUNT)]
+    child = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert int(child.stdout) > 0  # some damage does no harm
+
+
+class _Transport(asyncio.Transport):
+    """Takes what a connection writes; the parsers are fed without sockets here, to feed them more."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("test", 1)})
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+HTTP = [
+    b'POST /ModelService/GetModelInfo HTTP/1.1\r\nContent-Length: 29\r\nX-A: b\r\n\r\n{"service_spec":{"id":"abc"}}',
+        :-1
+    ]
+    + b"}",
+    b"POST /ModelService/GetModelInfo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nT: 1\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nExpect: 100-continue\r\nConnection: keep-alive\r\n\r\nHEAD /health HTTP/1.0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Encoding: gzip\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "answers"),
+    [
+        (HttpConnection, HTTP, (b"HTTP/1.1 ",)),
+        (
+            BaiduStdConnection,
+            [request_frame(SERVICE, "GetModelInfo", 1, 1, request("x").SerializeToString())],
+            (b"PRPC",),
+        ),
+    ],
+)
+def test_connections(dice, kind: Callable[[ListenerState], Connection], good, answers):
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        state = ListenerState(routes(), Limits(max_body=1000, max_header=1000), Calls(None), loop)
+        for _ in range(COUNT):
+            connection, transport = kind(state), _Transport()
+            connection.connection_made(transport)
+            for piece in pieces(dice, damaged(dice, good)):
+                if piece and not transport.closed:
+                    connection.data_received(piece)
+            assert not transport.written or transport.written.startswith(answers)
+            connection.connection_lost(None)
+        assert not state.connections
+
+    asyncio.run(main())
+
+
+def test_first_bytes(dice):
+    assert recognise(b"P") is recognise(b"PR") is recognise(b"") is None
+    assert recognise(b"PRPC") is WireProtocol.BAIDU_STD
+    assert recognise(b"PRI * HTTP/2.0") is WireProtocol.HTTP2
+    assert recognise(b"POST ") is WireProtocol.HTTP1
+    for _ in range(COUNT):
+        recognise(damaged(dice, [b"PRPC", b"PRI * HTTP/2.0", *HTTP]))
+
+
+def test_a_port_goes_on_serving_whatever_it_is_sent(run, dice):
+    good = [*HTTP, request_frame(SERVICE, "GetModelInfo", 1, 1000, request("x").SerializeToString())]
+
+    async def main() -> None:
+        async with listening() as listener:
+            for _ in range(300):
+                await exchange(listener.port, damaged(dice, good))
+            assert b'"name":"abc"' in await exchange(listener.port, HTTP[0])
+
+    run(main())
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"service_spec":', b'{"a":['])
+def test_ten_megabytes_of_nesting(run, opening):
+    body = opening * (10_000_000 // len(opening))
+
+    async def main() -> None:
+        async with listening() as listener:
+            head = b"POST /ModelService/GetModelInfo HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(
+                body
+            )
+            reply = await exchange(listener.port, head + body, seconds=20)
+            assert reply.startswith(b"HTTP/1.1 400 ")
+            assert b"nested too deeply" in reply or b"not JSON" in reply
+
+    run(main())
