@@ -89,9 +89,6 @@ class _Transport(asyncio.Transport):
 
 HTTP = [
     b'POST /ModelService/GetModelInfo HTTP/1.1\r\nContent-Length: 29\r\nX-A: b\r\n\r\n{"service_spec":{"id":"abc"}}',
-        :-1
-    ]
-    + b"}",
     b"POST /ModelService/GetModelInfo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nT: 1\r\n\r\n",
     b"GET /health HTTP/1.1\r\nExpect: 100-continue\r\nConnection: keep-alive\r\n\r\nHEAD /health HTTP/1.0\r\n\r\n",
     b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Encoding: gzip\r\n\r\n",
