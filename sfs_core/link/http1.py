@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -40,6 +41,24 @@ class _Refused(Exception):  # noqa: N818  a signal through the parser, never see
         self.reply = refusal(status, RpcCode.BAD_REQUEST, text)
 
 
+class _Headers(Mapping[str, str]):
+    """Headers as text, decoded when somebody asks: most handlers do not."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: dict[bytes, bytes]) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name.encode("latin-1", "replace")].decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+
 class _Exchange:
     """One request's place in the order of answers, and the answer once it is known."""
 
@@ -65,6 +84,7 @@ class HttpConnection(Connection):
         self._reading = False  # inside a request
         self._in_head = False
         self._head_is_new = False
+        self._stage_is_new = False
         self._head_fed = 0
         self._begin_request()
         self.set_deadline(state.limits.header_timeout)
@@ -84,7 +104,8 @@ class HttpConnection(Connection):
         self._head_is_new = False
         try:
             self._parser.feed_data(data)
-            self._limit_unfinished_head(len(data))
+            if self._reading:
+                self._limit_unfinished(len(data))
         except httptools.HttpParserUpgrade:
             self._end_with_last_request()
         except (httptools.HttpParserError, _Refused) as error:
@@ -92,8 +113,13 @@ class HttpConnection(Connection):
                 self._refuse(error if isinstance(error, _Refused) else error.__context__)
         self._send_ready()
 
-    def _limit_unfinished_head(self, fed: int) -> None:
-        """The parser holds an unfinished header back, so whole reads count from the second of a head on."""
+    def _limit_unfinished(self, fed: int) -> None:
+        """Bound a request whose end is not in sight, in time and in memory."""
+        if self._stage_is_new:
+            self._stage_is_new = False
+            limits = self.state.limits
+            self.set_deadline(limits.header_timeout if self._in_head else limits.body_timeout)
+        # The parser holds an unfinished header back, so whole reads count from the second of a head on.
         if self._in_head and not self._head_is_new:
             self._head_fed += fed
             if self._head_fed > self.state.limits.max_header:
@@ -121,15 +147,14 @@ class HttpConnection(Connection):
     # ------------------------------------------------------ parser's callbacks
     def _begin_request(self) -> None:
         self._url = b""
-        self._headers: dict[str, str] = {}
+        self._headers: dict[bytes, bytes] = {}  # names in lower case
         self._head_size = 0
         self._body: bytes | bytearray = b""
 
     def on_message_begin(self) -> None:
         self._begin_request()
-        self._reading = self._in_head = self._head_is_new = True
+        self._reading = self._in_head = self._head_is_new = self._stage_is_new = True
         self._head_fed = 0
-        self.set_deadline(self.state.limits.header_timeout)
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -137,7 +162,7 @@ class HttpConnection(Connection):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self._headers[name.lower()] = value
 
     def _count_head(self, size: int) -> None:
         self._head_size += size
@@ -146,11 +171,11 @@ class HttpConnection(Connection):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        length = self._headers.get("content-length", "0")
+        self._stage_is_new = True
+        length = self._headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self.state.limits.max_body:
             raise _body_too_large(self.state.limits.max_body)
-        self.set_deadline(self.state.limits.body_timeout)
-        if self._headers.get("expect", "").lower() == "100-continue":
+        if self._headers.get(b"expect", b"").lower() == b"100-continue":
             interim = _Exchange("", last=False)
             interim.answer = CONTINUE
             self._exchanges.append(interim)
@@ -177,7 +202,7 @@ class HttpConnection(Connection):
         self.deadline = NEVER
         keep_alive = self._parser.should_keep_alive() and not self.state.calls.stopping
         exchange = _Exchange(
-            self._headers.get("content-type", _JSON_TYPE).partition(";")[0].strip().lower(),
+            _media_type(self._headers),
             last=not keep_alive,
             connection=b"Connection: keep-alive\r\n" if self._parser.get_http_version() == "1.0" else b"",
             head_only=self._parser.get_method() == b"HEAD",
@@ -211,7 +236,7 @@ class HttpConnection(Connection):
             self._answer(exchange, refused.reply)
             return
         encoding = Encoding.PROTO if exchange.content_type in _PROTO_TYPES else Encoding.JSON
-        info = CallInfo(encoding, "http", self.peer, self._headers)
+        info = CallInfo(encoding, "http", self.peer, _Headers(self._headers))
         answer = self.state.calls.start(handler, body, info, partial(self._answer_later, exchange))
         if answer is not None:
             self._answer_call(exchange, answer)
@@ -223,10 +248,10 @@ class HttpConnection(Connection):
             text = f"{_UNREAD_TYPE} is not read here, send {_JSON_TYPE} or {_PROTO_TYPES[0]}"
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
         body = bytes(self._body)
-        coding = self._headers.get("content-encoding", "identity").strip().lower()
-        if coding == "identity":
+        coding = self._headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding == b"identity":
             return body
-        if coding not in ("gzip", "x-gzip"):
+        if coding not in (b"gzip", b"x-gzip"):
             raise _Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this Content-Encoding is not read here, send gzip or none"
             )
@@ -282,6 +307,13 @@ class HttpConnection(Connection):
             self.set_deadline(_LINGER)
         else:
             self.close()
+
+
+def _media_type(headers: dict[bytes, bytes]) -> str:
+    content_type = headers.get(b"content-type")
+    if content_type is None:
+        return _JSON_TYPE
+    return content_type.decode("latin-1").partition(";")[0].strip().lower()
 
 
 def _head_too_large() -> _Refused:
