@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from sfs_core.batch import Batch
+from sfs_core.codec.arrow_templates import StreamTemplates
 from sfs_core.errors import ErrorCode, SfsError
 
 __all__ = ["MAX_ROWS", "decode_batch", "encode_batch"]
@@ -26,12 +27,19 @@ _HEADER_FIELD: Final = 2  # of flatbuffer table Message
 
 def encode_batch(batch: Batch) -> bytes:
     """The IPC stream of a batch: schema message, one record batch, end-of-stream marker; uncompressed."""
+    return _TEMPLATES.write(batch) or _encode(batch)
+
+
+def _encode(batch: Batch) -> bytes:
     sink = pa.BufferOutputStream()
     record_batch = batch.to_arrow()
     with pa.ipc.new_stream(sink, record_batch.schema) as writer:
         writer.write_batch(record_batch)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded
+
+
+_TEMPLATES: Final = StreamTemplates(_encode)
 
 
 def decode_batch(data: bytes, what: str = "table") -> Batch:
@@ -44,8 +52,11 @@ def decode_batch(data: bytes, what: str = "table") -> Batch:
     Raises:
         SfsError: code 2 where the bytes are no such stream, 7 where they hold no batch or more than one.
     """
+    known = _TEMPLATES.read(data)
+    if known is not None:
+        return known
     try:
-        return Batch.from_arrow(_read_only_batch(data, what))
+        return _TEMPLATES.learn(data, Batch.from_arrow(_read_only_batch(data, what)))
     except (pa.ArrowException, OSError, ValueError, struct.error, StopIteration, OverflowError):
         raise _refused(what, "the bytes are no valid Arrow IPC stream") from None
 
