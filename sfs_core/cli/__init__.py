@@ -27,6 +27,7 @@ class _Verb(NamedTuple):
 
 
 _VERBS: Final = {
+    "bulk": _Verb("sfs_core.cli.bulk", "Score whole files that all parties hold in the same order."),
     "check": _Verb("sfs_core.cli.check", "Check a config, its plugins and its model without serving."),
     "demo": _Verb("sfs_core.cli.demo", "Start parties on this machine and score a real data set."),
     "plugins": _Verb("sfs_core.cli.plugins", "Show the plugins that are installed and what they offer."),

@@ -63,7 +63,10 @@ def decode_batch(data: bytes, what: str = "table") -> Batch:
 
 def _read_only_batch(data: bytes, what: str) -> Any:
     reader = pa.ipc.MessageReader.open_stream(pa.py_buffer(data))
-    schema = pa.ipc.read_schema(reader.read_next_message())
+    head = reader.read_next_message()
+    if head.type != "schema":  # pyarrow would read it as one all the same, and crash
+        raise _refused(what, f"a {head.type} stands where a schema is expected")
+    schema = pa.ipc.read_schema(head)
     if any(pa.types.is_dictionary(field.type) or pa.types.is_nested(field.type) for field in schema):
         raise _refused(what, "dictionary and nested columns are not accepted")
     try:

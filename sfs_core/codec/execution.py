@@ -13,6 +13,7 @@ from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
 
 __all__ = [
+    "SAFE_TEXT_MARK",
     "ExecuteCall",
     "ExecuteReply",
     "call_from_message",
@@ -56,6 +57,9 @@ class ExecuteReply:
     outputs: dict[str, Batch]
     headers: Mapping[str, str] = field(default_factory=dict)
 
+
+SAFE_TEXT_MARK: Final = "sfs: "
+"""Begins the error texts of our own parties, which quote no features, ids or secrets; others' texts may."""
 
 _FETCH: Final = (apis_pb2.FS_SERVICE, apis_pb2.FS_PREDEFINED)
 
@@ -148,10 +152,10 @@ def reply_to_message(service: str, reply: ExecuteReply) -> apis_pb2.ExecuteRespo
 
 
 def error_reply_message(service: str, code: int, text: str) -> apis_pb2.ExecuteResponse:
-    """The message of a failed execution; `text` must be safe for the other party."""
+    """The message of a failed execution; `text` must be safe for the other party, and is marked as such."""
     message = apis_pb2.ExecuteResponse()
     message.header.SetInParent()
-    message.status.code, message.status.msg = code, text
+    message.status.code, message.status.msg = code, SAFE_TEXT_MARK + text
     message.service_spec.id = service
     return message
 

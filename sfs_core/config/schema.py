@@ -132,7 +132,7 @@ class Limits(_Section):
     max_body: Bytes = 64 << 20
     """Bytes in one request, after decompression."""
     max_concurrency: int | None = Field(default=None, gt=0)
-    """Predictions under way at a time; further ones are refused. Absent: any number."""
+    """Calls under way at a time, on each port; further ones are refused. Absent: any number."""
 
 
 class SourceChoice(_Section):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
-from sfs_core.codec.execution import ExecuteCall, ExecuteReply, call_to_message, reply_from_message
+from sfs_core.codec.execution import SAFE_TEXT_MARK, ExecuteCall, ExecuteReply, call_to_message, reply_from_message
 from sfs_core.errors import ErrorCode, PeerError, SfsError
 from sfs_core.link.outgoing import Channel
 from sfs_core.link.text import short_text
-from sfs_core.proto import apis_pb2
+from sfs_core.proto import apis_pb2, tools_pb2
 from sfs_core.proto.serving_pb2 import ModelInfo
 
 __all__ = ["PeerClient"]
 
 _EXECUTION_SERVICE = "secretflow.serving.apis.ExecutionService"
 _MODEL_SERVICE = "secretflow.serving.apis.ModelService"
+_CONTROL_SERVICE = "secretflow.serving.tools.InferenceControlService"
 _B3_HEADERS = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
 
 
@@ -35,7 +36,8 @@ class PeerClient:
 
         Returns:
             A future of the reply. All failures are `PeerError`s (code 4) that name the party: it cannot be reached,
-            does not answer within `timeout` seconds, answers with an error (its code and text are in the message),
+            does not answer within `timeout` seconds, answers with an error (the message has its code, and its text if
+            that comes from a party of this software),
             or sends tables that cannot be read.
         """
         headers = {name: call.headers[name] for name in _B3_HEADERS if name in call.headers}
@@ -71,10 +73,18 @@ class PeerClient:
             _MODEL_SERVICE, "GetModelInfo", request, apis_pb2.GetModelInfoResponse, timeout, read=read
         )
 
+    def control(self, request: tools_pb2.ControlRequest, timeout: float) -> asyncio.Future[tools_pb2.ControlResponse]:
+        """Send a control message of bulk scoring; fails only where no answer comes."""
+        return self._channel.call(_CONTROL_SERVICE, "Push", request, tools_pb2.ControlResponse, timeout)
+
     async def close(self) -> None:
         """Close the way there; calls under way fail."""
         await self._channel.close()
 
     def _check_status(self, status: apis_pb2.Status) -> None:
-        if status.code != ErrorCode.OK:
-            raise PeerError(f"peer {self.party!r} answered code {status.code}: {short_text(status.msg)}")
+        if status.code == ErrorCode.OK:
+            return
+        # A party that runs other software may quote anything in its text, ids and features too.
+        marked = status.msg.startswith(SAFE_TEXT_MARK)
+        reason = short_text(status.msg.removeprefix(SAFE_TEXT_MARK)) if marked else "its log says why"
+        raise PeerError(f"peer {self.party!r} answered code {status.code}: {reason}")

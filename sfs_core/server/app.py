@@ -146,19 +146,18 @@ class Server:
         if bulk is not None and bulk.requester != self.party:
             self.control = ControlService(bulk.requester, self._rows_when_ready)
             handlers[_CONTROL] = self.control
-        limits = Limits(max_body=self._config.limits.max_body)
-        self._communication = Listener(
-            Routes(handlers, communication_pages(self._models)), limits=limits, name="communication"
-        )
+        routes = Routes(handlers, communication_pages(self._models))
+        self._communication = Listener(routes, limits=self._limits(), name="communication")
         listen = self._config.listen
         await self._communication.start(listen.host, listen.communication)
         logger.info("%s: peers are answered at %s:%d", self.party, listen.host, self._communication.port)
 
+    def _limits(self) -> Limits:
+        limits = self._config.limits
+        return Limits(max_body=limits.max_body, max_calls=limits.max_concurrency)
+
     def _rows_when_ready(self) -> int | None:
-        if not self.ready.is_set():
-            return None
-        source = next(iter(self._models.values())).executor.features.source
-        return source.row_count if source else -1
+        return self.row_count() if self.ready.is_set() else None
 
     async def _agree(self, model: ServedModel) -> None:
         link = self._config.link
@@ -185,8 +184,8 @@ class Server:
             ),
             (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models),
         }
-        limits = Limits(max_body=self._config.limits.max_body, max_calls=self._config.limits.max_concurrency)
-        self._service = Listener(Routes(handlers, service_pages(self._models)), limits=limits, name="service")
+        routes = Routes(handlers, service_pages(self._models))
+        self._service = Listener(routes, limits=self._limits(), name="service")
         await self._service.start(listen.host, listen.service)
         logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
 
@@ -200,6 +199,16 @@ class Server:
         if model is None or model.predictor is None:
             raise SfsError(f"service {service!r} is not ready")
         return model.predictor
+
+    def row_count(self) -> int:
+        """Rows that the first service's feature source holds for bulk scoring; -1 for any number."""
+        source = next(iter(self._models.values())).executor.features.source
+        return source.row_count if source else -1
+
+    @property
+    def peer_timeout(self) -> float:
+        """Seconds that a peer may take for one call."""
+        return self._config.link.timeout
 
     @property
     def peers(self) -> dict[str, PeerClient]:

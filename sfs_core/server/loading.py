@@ -71,9 +71,7 @@ def _feature_lookup(loaded: LoadedConfig, service: LoadedService, checked: Check
     mapping = features.mapping if features else {}
     unknown = sorted(set(mapping.values()) - set(checked.feature_schema.names))
     if unknown:
-        logger.info(
-            "%s: the mapping names %d feature(s) that the model does not use", service.config.service, len(unknown)
-        )
+        logger.info("%s: the mapping names %d feature(s) that the model does not use", name, len(unknown))
     source: FeatureSource | None = None
     if service.feature_source is not None:
         context = _context(loaded, service)
@@ -89,9 +87,7 @@ def _feature_lookup(loaded: LoadedConfig, service: LoadedService, checked: Check
             ),
         )
     elif len(checked.feature_schema):
-        logger.warning(
-            "%s: no feature source is configured, only predefined features can be scored", service.config.service
-        )
+        logger.warning("%s: no feature source is configured, only predefined features can be scored", name)
     return FeatureLookup(checked.feature_schema, mapping, source)
 
 
