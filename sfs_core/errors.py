@@ -14,6 +14,7 @@ __all__ = [
     "FeatureError",
     "GraphError",
     "PackageError",
+    "PeerAnswerError",
     "PeerError",
     "PluginError",
     "RequestError",
@@ -134,6 +135,10 @@ class PeerError(SfsError):
     """Another party could not be reached, or answered with an error."""
 
     default_code = ErrorCode.NETWORK_ERROR
+
+
+class PeerAnswerError(PeerError):
+    """Another party answered, with an error: it was reached, and may answer another request well."""
 
 
 class RequestError(SfsError):

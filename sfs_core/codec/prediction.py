@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import orjson
 
 from sfs_core.batch import Batch
@@ -143,13 +143,14 @@ def encode_json(reply: PredictReply) -> bytes:
         return head + b',"results":' + orjson.dumps(_results(scores)) + b"}"
     name = orjson.dumps(scores.schema.names[0])
     between = b'}]},{"scores":[{"name":' + name + b',"value":'
-    return head + _SCORES + name + b',"value":' + between.join(_numbers(scores.float64(0))) + b"}]}]}"
+    return head + _SCORES + name + b',"value":' + between.join(_numbers(scores)) + b"}]}]}"
 
 
-def _numbers(values: Any) -> Sequence[bytes]:
-    if np.isfinite(values).all():
-        return orjson.dumps(values.tolist())[1:-1].split(b",")
-    return [orjson.dumps(_json_number(value)) for value in values.tolist()]
+def _numbers(scores: Batch) -> Sequence[bytes]:
+    values: list[float] = [row[0] for row in scores.rows()] if scores.has_rows else scores.float64(0).tolist()
+    if all(map(isfinite, values)):
+        return orjson.dumps(values)[1:-1].split(b",")
+    return [orjson.dumps(_json_number(value)) for value in values]
 
 
 def _json_number(value: float) -> float | str:

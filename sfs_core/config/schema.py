@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "Batching",
     "BulkScoring",
     "Features",
     "Limits",
@@ -135,6 +136,15 @@ class Limits(_Section):
     """Calls under way at a time, on each port; further ones are refused. Absent: any number."""
 
 
+class Batching(_Section):
+    """Joining of requests that arrive while the parties are busy."""
+
+    enabled: bool = True
+    """Join requests that differ in nothing but their ids into rounds of calls to the parties."""
+    max_rows: int = Field(default=4096, gt=0)
+    """Most rows of a joined round."""
+
+
 class SourceChoice(_Section):
     """A component picked by name; all other keys are its own options."""
 
@@ -228,6 +238,8 @@ class ServerConfig(_Section):
     """The models served. A single one may be written without this level: service, model, features."""
     link: Link = Link()
     """How peers are called."""
+    batching: Batching = Batching()
+    """How requests are joined."""
     limits: Limits = Limits()
     """What one caller or peer may ask."""
     plugins: Plugins = Plugins()

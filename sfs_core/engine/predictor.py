@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sfs_core.batch import Batch
+import pyarrow as pa
+
+from sfs_core.batch import Batch, Schema
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
@@ -184,12 +186,14 @@ async def _abandon(pending: Sequence[asyncio.Future[ExecuteReply]]) -> None:
 
 
 def _scores(history: Mapping[str, list[Batch]], last: _Round, rows: int) -> Batch:
+    """The exit node's table as float64 columns without nulls."""
     (exit_node,) = last.outputs
     (scores,) = history[exit_node]
     if scores.num_rows != rows:
         raise GraphError(f"{scores.num_rows} scores for {rows} rows", node=exit_node)
+    if scores.schema.all_float64 and scores.form != "columns":
+        return scores
     try:
-        scores.matrix()
+        return Batch(Schema((name, pa.float64()) for name in scores.schema.names), rows, matrix=scores.matrix())
     except SfsError as error:
         raise SfsError(error.message, code=ErrorCode.UNEXPECTED_ERROR, node=exit_node) from None
-    return scores

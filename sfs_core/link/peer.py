@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sfs_core.codec.execution import SAFE_TEXT_MARK, ExecuteCall, ExecuteReply, call_to_message, reply_from_message
-from sfs_core.errors import ErrorCode, PeerError, SfsError
+from sfs_core.errors import ErrorCode, PeerAnswerError, PeerError, SfsError
 from sfs_core.link.outgoing import Channel
 from sfs_core.link.text import short_text
 from sfs_core.proto import apis_pb2, tools_pb2
@@ -48,7 +48,9 @@ class PeerClient:
             try:
                 return reply_from_message(response, execution)
             except SfsError as error:
-                raise PeerError(f"peer {self.party!r} sent an answer that cannot be used: {error.message}") from None
+                raise PeerAnswerError(
+                    f"peer {self.party!r} sent an answer that cannot be used: {error.message}"
+                ) from None
 
         return self._channel.call(
             _EXECUTION_SERVICE, "Execute", call_to_message(call), apis_pb2.ExecuteResponse, timeout, headers, read
@@ -87,4 +89,4 @@ class PeerClient:
         # A party that runs other software may quote anything in its text, ids and features too.
         marked = status.msg.startswith(SAFE_TEXT_MARK)
         reason = short_text(status.msg.removeprefix(SAFE_TEXT_MARK)) if marked else "its log says why"
-        raise PeerError(f"peer {self.party!r} answered code {status.code}: {reason}")
+        raise PeerAnswerError(f"peer {self.party!r} answered code {status.code}: {reason}")

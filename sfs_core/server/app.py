@@ -12,6 +12,7 @@ import numpy as np
 
 from sfs_core.config.loader import LoadedConfig
 from sfs_core.config.schema import Retry
+from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import SfsError
 from sfs_core.link.channel import open_channel
@@ -172,6 +173,9 @@ class Server:
             timeout=link.timeout,
             max_rows=self._config.limits.max_rows,
         )
+        # In bulk scoring ids are no ids: rows must reach the sources as they come.
+        join = self._config.batching.enabled and self._config.bulk_scoring is None
+        model.batcher = Batcher(model.predictor, max_rows=self._config.batching.max_rows, join=join)
         logger.info("%s: %s agreed with %s", self.party, model.service, ", ".join(sorted(infos)))
 
     async def _open_service(self) -> None:

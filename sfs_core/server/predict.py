@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from sfs_core.codec import prediction
 from sfs_core.codec.dialect import BodyError
 from sfs_core.codec.prediction import PredictReply, PredictRequest
+from sfs_core.engine.batcher import Batcher, Outcome
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.link.rpc import CallInfo, Encoding
 from sfs_core.proto import apis_pb2
@@ -31,28 +33,25 @@ class PredictHandler:
         self._models = models
         self._observers = observers
 
-    def __call__(self, body: bytes, info: CallInfo) -> Awaitable[bytes]:
-        return self._answer(body, info)
-
-    async def _answer(self, body: bytes, info: CallInfo) -> bytes:
+    def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
         started = time.perf_counter()
         request = PredictRequest()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def deliver(outcome: Outcome) -> None:
+            if not answer.done():
+                answer.set_result(self._encoded(request, info, outcome, started))
+
         try:
             request = _decode(body, info)
-            reply = await self._predict(request)
+            self._batcher_of(request).submit(request, deliver)
         except BodyError:
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
-            request_id_ = request_id(info, request.headers)
-            code, text = safe_error(error, logger, "predict", request_id_)
-            reply = PredictReply(request.service, code=code, message=f"[{request_id_}] {text}")
-        if self._observers:
-            self._observe(request, reply, time.perf_counter() - started)
-        if info.encoding is Encoding.JSON:
-            return prediction.encode_json(reply)
-        return prediction.encode_message(reply).SerializeToString()
+            return self._encoded(request, info, error, started)
+        return answer
 
-    async def _predict(self, request: PredictRequest) -> PredictReply:
+    def _batcher_of(self, request: PredictRequest) -> Batcher:
         model = self._models.get(request.service)
         if model is None:
             raise SfsError(
@@ -60,9 +59,22 @@ class PredictHandler:
                 code=ErrorCode.LOGIC_ERROR,
                 where="service_spec.id",
             )
-        if model.predictor is None:
+        if model.batcher is None:
             raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
-        return await model.predictor.predict(request)
+        return model.batcher
+
+    def _encoded(self, request: PredictRequest, info: CallInfo, outcome: Outcome, started: float) -> bytes:
+        if isinstance(outcome, PredictReply):
+            reply = outcome
+        else:
+            id_ = request_id(info, request.headers)
+            code, text = safe_error(outcome, logger, "predict", id_)
+            reply = PredictReply(request.service, code=code, message=f"[{id_}] {text}")
+        if self._observers:
+            self._observe(request, reply, time.perf_counter() - started)
+        if info.encoding is Encoding.JSON:
+            return prediction.encode_json(reply)
+        return prediction.encode_message(reply).SerializeToString()
 
     def _observe(self, request: PredictRequest, reply: PredictReply, seconds: float) -> None:
         rows = reply.scores.num_rows if reply.scores is not None else 0

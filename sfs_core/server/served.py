@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.predictor import Predictor
 from sfs_core.model.graph import Graph
@@ -23,6 +24,7 @@ class ServedModel:
         graph: this party's graph.
         executor: this party's part of requests.
         predictor: whole predictions; None until every party agreed on the model.
+        batcher: joins callers' requests for the predictor; None as long as that is.
     """
 
     service: str
@@ -30,6 +32,7 @@ class ServedModel:
     graph: Graph
     executor: Executor
     predictor: Predictor | None = None
+    batcher: Batcher | None = None
 
 
 ServedModels = Mapping[str, ServedModel]

@@ -1,0 +1,200 @@
+"""Joins requests that arrive while the parties are busy into one round of calls.
+
+No timer is involved: what arrives in the same turn of the event loop, or while as many rounds are under way as the
+link's round-trip time calls for, forms the next round. Only requests that differ in nothing but their ids are joined.
+A joined round asks for every distinct row once; a round that fails because of what was asked is done again request by
+request, so that nobody gets another caller's error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sfs_core.batch import Batch
+from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
+from sfs_core.engine.predictor import Predictor
+from sfs_core.errors import PeerAnswerError, PeerError
+
+__all__ = ["Batcher", "Outcome"]
+
+LARGE_ROWS: Final = 256
+"""A request with more rows is a round of its own, so that small ones do not wait for it."""
+MOST_ROUNDS: Final = 16
+SECONDS_PER_ROUND: Final = 0.002
+"""One more round may be under way for every so much of round-trip time."""
+FORGET_SECONDS: Final = 10.0
+"""The shortest round trip is measured anew after so long."""
+
+Outcome = PredictReply | BaseException
+Deliver = Callable[[Outcome], None]
+Rows = list[tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request that waits for its round: its rows, what it must share with others to be joined, and who wants it."""
+
+    request: PredictRequest
+    count: int
+    key: Any
+    deliver: Deliver
+
+
+class Batcher:
+    """Collects requests to one service and runs them in rounds.
+
+    Args:
+        predictor: runs a round.
+        max_rows: most rows of a joined round; a single request may have more.
+        join: False runs every request as it comes and as it is.
+    """
+
+    def __init__(self, predictor: Predictor, *, max_rows: int, join: bool = True) -> None:
+        self._predictor = predictor
+        self._join = join
+        self._max_rows = max_rows
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Waiting] = deque()
+        self._under_way = 0
+        self._most_under_way = 2
+        self._shortest = float("inf")
+        self._measured = 0.0
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, request: PredictRequest, deliver: Deliver) -> None:
+        """Have a request answered; `deliver` gets the reply, or the error it would have got alone.
+
+        Raises:
+            RequestError: the request's rows are missing, unequal or too many.
+        """
+        count = self._predictor.rows_of(request)
+        if not self._join:
+            self._spawn(self._alone(_Waiting(request, count, None, deliver)))
+            return
+        self._queue.append(_Waiting(request, count, _key(request, count), deliver))
+        if not self._scheduled and self._under_way < self._most_under_way:
+            self._scheduled = True
+            self._loop.call_soon(self._start_rounds)
+
+    # --------------------------------------------------------------------- rounds
+    def _start_rounds(self) -> None:
+        self._scheduled = False
+        while self._queue and self._under_way < self._most_under_way:
+            self._under_way += 1
+            self._spawn(self._round(self._next_group()))
+
+    def _next_group(self) -> list[_Waiting]:
+        """The first in the queue, and those behind it that may be joined with it; the others keep their order."""
+        first = self._queue.popleft()
+        group, rows, others = [first], first.count, []
+        if first.key is not None:
+            while self._queue and rows < self._max_rows:
+                waiting = self._queue.popleft()
+                if waiting.key == first.key and rows + waiting.count <= self._max_rows:
+                    group.append(waiting)
+                    rows += waiting.count
+                else:
+                    others.append(waiting)
+            self._queue.extendleft(reversed(others))
+        return group
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _round(self, group: Sequence[_Waiting]) -> None:
+        begin = self._loop.time()
+        try:
+            answered = await self._run(group)
+            self._measure(begin)
+        finally:
+            self._under_way -= 1
+            if self._queue:
+                self._start_rounds()
+        if not answered:
+            await asyncio.gather(*(self._alone(waiting) for waiting in group))
+
+    async def _run(self, group: Sequence[_Waiting]) -> bool:
+        """Run and deliver a round; False if it is to be done again request by request."""
+        if len(group) == 1 and group[0].count == 1:
+            await self._alone(group[0])
+            return True
+        parties = self._predictor.parties
+        rows = [row for waiting in group for row in _rows(waiting.request, parties)]
+        places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
+        if len(group) == 1 and len(places) == len(rows):
+            await self._alone(group[0])
+            return True
+        try:
+            reply = await self._predictor.predict(_joined(group[0].request, parties, list(places)))
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers
+            if len(group) > 1 and _may_be_one_request_s(error):
+                return False
+            for waiting in group:
+                waiting.deliver(error)
+            return True
+        _scatter(group, reply, [places[row] for row in rows])
+        return True
+
+    async def _alone(self, waiting: _Waiting) -> None:
+        try:
+            outcome: Outcome = await self._predictor.predict(waiting.request)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller
+            outcome = error
+        waiting.deliver(outcome)
+
+    def _measure(self, begin: float) -> None:
+        """Follow the link: while answers take long, more rounds may be under way."""
+        now = self._loop.time()
+        if now - begin < self._shortest or now - self._measured > FORGET_SECONDS:
+            self._shortest, self._measured = now - begin, now
+            self._most_under_way = min(MOST_ROUNDS, 2 + int(self._shortest / SECONDS_PER_ROUND))
+
+
+def _key(request: PredictRequest, count: int) -> Any:
+    """What requests must have in common to be joined; None for one that stays alone."""
+    if count > LARGE_ROWS or request.predefined_features:
+        return None
+    contexts = [(party, param.query_context) for party, param in request.fs_params.items() if param.query_context]
+    return request.headers, sorted(contexts)
+
+
+def _rows(request: PredictRequest, parties: Sequence[str]) -> Rows:
+    if request.predefined_features:
+        return []
+    return list(zip(*(request.fs_params[party].query_datas for party in parties), strict=True))
+
+
+def _joined(model: PredictRequest, parties: Sequence[str], rows: Rows) -> PredictRequest:
+    """A request like `model` for other rows."""
+    columns = zip(*rows, strict=True)
+    params = {
+        party: FeatureParam(list(column), model.fs_params[party].query_context)
+        for party, column in zip(parties, columns, strict=True)
+    }
+    joined = PredictRequest.of(model.service, params)
+    joined.header = model.header
+    return joined
+
+
+def _may_be_one_request_s(error: Exception) -> bool:
+    """Whether the others of a round might be spared an error: not when the peer could not be reached at all."""
+    return not isinstance(error, PeerError) or isinstance(error, PeerAnswerError)
+
+
+def _scatter(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[int]) -> None:
+    scores = reply.scores
+    assert scores is not None
+    rows = scores.rows()
+    start = 0
+    for waiting in group:
+        end = start + waiting.count
+        own = Batch(scores.schema, waiting.count, rows=[rows[place] for place in places[start:end]])
+        waiting.deliver(PredictReply(reply.service, own, headers=reply.headers))
+        start = end

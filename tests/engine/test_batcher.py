@@ -1,0 +1,203 @@
+"""Joined rounds: whatever arrives when, everybody gets what they would have got alone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sfs_core import Batch, FeatureError, PeerError, RequestError, Schema
+from sfs_core.codec.features import Feature, FeatureField, FeatureValue
+from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
+from sfs_core.engine.batcher import LARGE_ROWS, Batcher, Outcome
+from sfs_core.errors import PeerAnswerError
+
+SCORE = Schema([("score", pa.float64())])
+
+
+@dataclass
+class Parties:
+    """Stands for a predictor: scores are computed from ids, headers and context; some ids are refused."""
+
+    turns: int = 1
+    unreachable: bool = False
+    parties: tuple[str, ...] = ("alice", "bob")
+    rounds: list[PredictRequest] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+
+    def rows_of(self, request: PredictRequest) -> int:
+        if request.predefined_features:
+            return 1
+        counts = {len(request.fs_params[party].query_datas) for party in self.parties}
+        if len(counts) != 1:
+            raise RequestError("unequal")
+        return counts.pop()
+
+    async def predict(self, request: PredictRequest) -> PredictReply:
+        self.rounds.append(request)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+        self.under_way -= 1
+        return answer(request, self.unreachable)
+
+
+def answer(request: PredictRequest, unreachable: bool = False) -> PredictReply:
+    """What the parties say to a request that is alone."""
+    if unreachable:
+        raise PeerError("not there")
+    alice, bob = request.fs_params["alice"], request.fs_params["bob"]
+    if any(id_.startswith("bad") for id_ in alice.query_datas):
+        raise FeatureError("no row")
+    if any(id_.startswith("worse") for id_ in bob.query_datas):
+        raise PeerAnswerError("peer 'bob' answered code 3")
+    tenant, context = float(request.headers.get("tenant", 0)), float(alice.query_context or 0)
+    pairs = zip(alice.query_datas, bob.query_datas, strict=True)
+    rows = [(float(a) + 1000 * float(b) + 1e6 * tenant + 1e8 * context,) for a, b in pairs]
+    return PredictReply(request.service, Batch.from_rows(SCORE, rows), headers={"seen": str(tenant)})
+
+
+def request(alice: list[str], bob: list[str] | None = None, tenant: str = "", context: str = "") -> PredictRequest:
+    made = PredictRequest.of("svc", {"alice": FeatureParam(alice, context), "bob": FeatureParam(bob or alice, context)})
+    if tenant:
+        made.header.data = {"tenant": tenant}
+    return made
+
+
+class Caller:
+    """Waits for an outcome."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.arrived = asyncio.Event()
+
+    def __call__(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.arrived.set()
+
+    async def outcome(self) -> Any:
+        async with asyncio.timeout(5):
+            await self.arrived.wait()
+        (only,) = self.outcomes
+        return only
+
+
+def alone(asked: PredictRequest, unreachable: bool = False) -> Any:
+    try:
+        return answer(asked, unreachable)
+    except Exception as error:  # noqa: BLE001
+        return error
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    if isinstance(expected, Exception):
+        assert (type(found), str(found)) == (type(expected), str(expected))
+    else:
+        assert list(found.scores.rows()) == list(expected.scores.rows())
+        assert (found.service, found.code, found.headers) == (expected.service, expected.code, expected.headers)
+
+
+ids = st.lists(st.sampled_from(["1", "2", "3", "4", "bad", "worse"]), min_size=1, max_size=4)
+good_ids = st.lists(st.sampled_from(["1", "2", "3"]), min_size=1, max_size=4)
+requests = st.builds(
+    lambda both, tenant, context: request(both, None, tenant, context),
+    st.one_of(ids, good_ids),
+    st.sampled_from(["", "1", "2"]),
+    st.sampled_from(["", "7"]),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(requests, st.integers(0, 3)), min_size=1, max_size=25),
+    st.integers(0, 5),
+    st.integers(1, 12),
+    st.booleans(),
+    st.booleans(),
+)
+def test_everybody_gets_what_they_would_get_alone(
+    arrivals: list[tuple[PredictRequest, int]], turns: int, max_rows: int, unreachable: bool, join: bool
+) -> None:
+    async def main() -> None:
+        parties = Parties(turns, unreachable)
+        batcher = Batcher(parties, max_rows=max_rows, join=join)  # type: ignore[arg-type]
+        callers = []
+        for asked, pause in arrivals:
+            callers.append(Caller())
+            batcher.submit(asked, callers[-1])
+            for _ in range(pause):
+                await asyncio.sleep(0)
+        for (asked, _), caller in zip(arrivals, callers, strict=True):
+            assert_same(await caller.outcome(), alone(asked, unreachable))
+        for asked in parties.rounds:
+            rows = list(zip(asked.fs_params["alice"].query_datas, asked.fs_params["bob"].query_datas, strict=True))
+            assert len(rows) <= max(max_rows, 4)
+
+    asyncio.run(main())
+
+
+async def test_requests_of_one_turn_make_one_round_without_repeated_rows() -> None:
+    parties = Parties()
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    callers = [Caller() for _ in range(10)]
+    for i, caller in enumerate(callers):
+        batcher.submit(request([str(i % 3), "7"]), caller)
+    for i, caller in enumerate(callers):
+        assert_same(await caller.outcome(), alone(request([str(i % 3), "7"])))
+    (only,) = parties.rounds
+    assert sorted(only.fs_params["alice"].query_datas) == ["0", "1", "2", "7"]
+
+
+async def test_what_arrives_while_rounds_are_under_way_forms_the_next() -> None:
+    parties = Parties(turns=50)
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    callers = [Caller() for _ in range(20)]
+    for i, caller in enumerate(callers):
+        batcher.submit(request([str(i)]), caller)
+        await asyncio.sleep(0)
+    for caller in callers:
+        await caller.outcome()
+    assert len(parties.rounds) <= 5
+    assert parties.most_under_way == 2
+
+
+async def test_large_requests_and_predefined_features_stay_alone() -> None:
+    parties = Parties()
+    batcher = Batcher(parties, max_rows=10_000)  # type: ignore[arg-type]
+    large = request([str(i) for i in range(LARGE_ROWS + 1)])
+    predefined = request(["5"])
+    predefined.predefined_features = [Feature(FeatureField("x", "FIELD_DOUBLE"), FeatureValue(ds=[1.0]))]
+    callers = [Caller() for _ in range(4)]
+    for asked, caller in zip([request(["1"]), large, predefined, request(["2"])], callers, strict=True):
+        batcher.submit(asked, caller)
+    for caller in callers:
+        await caller.outcome()
+    assert sorted(len(r.fs_params["alice"].query_datas) for r in parties.rounds) == [1, 2, LARGE_ROWS + 1]
+
+
+async def test_a_bad_request_is_refused_at_once_and_disturbs_nobody() -> None:
+    parties = Parties()
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="unequal"):
+        batcher.submit(request(["1"], ["1", "2"]), Caller())
+    caller = Caller()
+    batcher.submit(request(["1"]), caller)
+    assert_same(await caller.outcome(), alone(request(["1"])))
+
+
+async def test_an_unreachable_peer_is_not_asked_again_for_each_request() -> None:
+    parties = Parties(unreachable=True)
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    callers = [Caller() for _ in range(8)]
+    for i, caller in enumerate(callers):
+        batcher.submit(request([str(i)]), caller)
+    for caller in callers:
+        assert isinstance(await caller.outcome(), PeerError)
+    assert len(parties.rounds) == 1
