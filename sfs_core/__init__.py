@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from sfs_core.sdk.hookspecs import PLUGIN_API, PredictionEvent, ServerHandle, hookimpl
     from sfs_core.sdk.link_functions import LinkFunction, link_function
     from sfs_core.sdk.model_source import ModelSource, Progress
-    from sfs_core.sdk.operator import ComputeContext, Float32, Int32, NodeSpec, Operator, attr
+    from sfs_core.sdk.operator import (
+        AttributeValue,
+        ComputeContext,
+        ExecutionView,
+        Float32,
+        Fusion,
+        Int32,
+        NodeSpec,
+        Operator,
+        attr,
+    )
     from sfs_core.sdk.specs import FeatureSourceSpec, ModelSourceSpec, OperatorSpec
 
 __version__ = "0.1.0"
@@ -53,7 +63,17 @@ _HOMES = {
     "sfs_core.sdk.hookspecs": ["PLUGIN_API", "PredictionEvent", "ServerHandle", "hookimpl"],
     "sfs_core.sdk.link_functions": ["LinkFunction", "link_function"],
     "sfs_core.sdk.model_source": ["ModelSource", "Progress"],
-    "sfs_core.sdk.operator": ["ComputeContext", "Float32", "Int32", "NodeSpec", "Operator", "attr"],
+    "sfs_core.sdk.operator": [
+        "AttributeValue",
+        "ComputeContext",
+        "ExecutionView",
+        "Float32",
+        "Fusion",
+        "Int32",
+        "NodeSpec",
+        "Operator",
+        "attr",
+    ],
     "sfs_core.sdk.specs": ["FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -62,10 +82,12 @@ _MODULES = {"compute_pb2": "sfs_core.proto.compute_pb2"}
 __all__ = [
     "DATA_TYPES",
     "PLUGIN_API",
+    "AttributeValue",
     "Batch",
     "ComputeContext",
     "ConfigError",
     "ErrorCode",
+    "ExecutionView",
     "FeatureContext",
     "FeatureError",
     "FeatureQuery",
@@ -73,6 +95,7 @@ __all__ = [
     "FeatureSource",
     "FeatureSourceSpec",
     "Float32",
+    "Fusion",
     "GraphError",
     "Int32",
     "LinkFunction",

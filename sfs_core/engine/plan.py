@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sfs_core.batch import Batch, Projector, Schema
+from sfs_core.engine.fusion import choose_fusions, run_order
 from sfs_core.errors import ErrorCode, GraphError, PluginError, SfsError
 from sfs_core.model.validation import CheckedExecution
-from sfs_core.sdk.operator import ComputeContext, Operator
+from sfs_core.sdk.operator import ComputeContext, Fusion, Operator
 
 __all__ = ["Plan"]
 
@@ -24,16 +25,18 @@ class _Run:
 
     features: Batch | None
     tables: Tables
-    slots: list[Batch]
+    slots: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One node: how to get its arguments, its operator, and what it must return."""
+    """One node, or several fused ones: where its arguments come from, what computes them, and what must come out."""
 
-    operator: Operator
+    nodes: tuple[str, ...]
     arguments: tuple[Argument, ...]
-    schema: Schema
+    compute: Callable[..., Any]
+    outputs: tuple[tuple[int, Schema], ...]  # slot and schema of each
+    fused: bool
 
 
 class Plan:
@@ -44,15 +47,23 @@ class Plan:
         outputs: the exit nodes, whose tables the execution returns.
         outside: nodes of earlier executions whose tables it needs.
         heavy: whether an operator asks to be kept off the event loop.
+        fused: the nodes of each fusion in use.
     """
 
-    def __init__(self, execution: CheckedExecution, operators: Mapping[str, Operator]) -> None:
-        slots = {name: i for i, name in enumerate(execution.order)}
+    def __init__(self, execution: CheckedExecution, operators: Mapping[str, Operator], *, fuse: bool = True) -> None:
         self.index = execution.execution.index
         self.outputs = execution.exit_nodes
         self.outside = execution.outside_parents
         self.heavy = any(operators[name].heavy for name in execution.order)
-        self._steps = [_step(operators[name], slots) for name in execution.order]
+        own = {name: operators[name] for name in execution.order}
+        fusions = choose_fusions(own, self.outputs) if fuse else []
+        self.fused = tuple(fusion.nodes for fusion in fusions)
+        slots = {name: i for i, name in enumerate(execution.order)}
+        self._slots = len(slots)
+        self._steps = [
+            _node_step(own[part], slots) if isinstance(part, str) else _fused_step(part, own, slots)
+            for part in run_order(own, fusions)
+        ]
         self._output_slots = [(name, slots[name]) for name in self.outputs]
 
     def run(self, context: ComputeContext, features: Batch | None, tables: Tables) -> dict[str, Batch]:
@@ -67,31 +78,39 @@ class Plan:
             GraphError: row counts, numbers of tables or schemas do not fit (code 7, 2 for a wrong type).
             SfsError: an operator refused its input, or failed (code 2).
         """
-        run = _Run(features, tables, [])
+        run = _Run(features, tables, [None] * self._slots)
         for step in self._steps:
-            operator = step.operator
             try:
                 arguments = [argument(run) for argument in step.arguments]
                 if len(arguments) > 1:
                     _check_rows(arguments)
-                output = operator.compute(context, *arguments)
+                result = step.compute(context, *arguments)
             except SfsError as error:
-                error.node = error.node or operator.node.name
+                error.node = error.node or step.nodes[0]
                 raise
             except Exception as error:
-                raise _operator_failed(operator, error) from error
-            if type(output) is not Batch or output.schema is not step.schema:
-                output = _checked_output(output, step)
-            run.slots.append(output)
+                raise _failed(step, error) from error
+            for (slot, schema), output in zip(step.outputs, result if step.fused else (result,), strict=True):
+                if type(output) is not Batch or output.schema is not schema:
+                    _check_output(output, schema, step)
+                run.slots[slot] = output
         return {name: run.slots[slot] for name, slot in self._output_slots}
 
 
-def _step(operator: Operator, slots: Mapping[str, int]) -> _Step:
-    parents = operator.node.parents or (None,)
+def _node_step(operator: Operator, slots: Mapping[str, int]) -> _Step:
+    node = operator.node
     mergeable = operator.definition.mergeable
-    wanted = operator.input_schemas()
-    arguments = [_argument(p, slots, schema, mergeable) for p, schema in zip(parents, wanted, strict=True)]
-    return _Step(operator, tuple(arguments), operator.output_schema())
+    wanted = zip(node.parents or (None,), operator.input_schemas(), strict=True)
+    arguments = [_argument(parent, slots, schema, mergeable) for parent, schema in wanted]
+    output = slots[node.name], operator.output_schema()
+    return _Step((node.name,), tuple(arguments), operator.compute, (output,), fused=False)
+
+
+def _fused_step(fusion: Fusion, operators: Mapping[str, Operator], slots: Mapping[str, int]) -> _Step:
+    wanted = zip(fusion.parents, fusion.schemas, strict=True)
+    arguments = [_argument(parent, slots, schema, fusion.mergeable) for parent, schema in wanted]
+    outputs = tuple((slots[name], operators[name].output_schema()) for name in fusion.outputs)
+    return _Step(fusion.nodes, tuple(arguments), fusion.compute, outputs, fused=True)
 
 
 def _argument(parent: str | None, slots: Mapping[str, int], wanted: Schema, mergeable: bool) -> Argument:
@@ -136,26 +155,23 @@ def _check_rows(arguments: list[Any]) -> None:
         raise GraphError(f"the input tables differ in rows: {', '.join(map(str, sorted(rows)))}")
 
 
-def _checked_output(output: Any, step: _Step) -> Batch:
-    name, node = step.operator.definition.name, step.operator.node.name
+def _check_output(output: Any, schema: Schema, step: _Step) -> None:
+    where = ", ".join(step.nodes[:3])
     if not isinstance(output, Batch):
-        raise PluginError(f"operator {name} returned {type(output).__name__}, not a Batch", node=node)
-    if len(step.schema):
+        raise PluginError(f"the operator returned {type(output).__name__}, not a Batch", node=where)
+    if len(schema):
         raise PluginError(
-            f"operator {name} returned {output.schema}, it declares {step.schema}",
-            code=ErrorCode.LOGIC_ERROR,
-            node=node,
+            f"the operator returned {output.schema}, it declares {schema}", code=ErrorCode.LOGIC_ERROR, node=where
         )
-    return output
 
 
-def _operator_failed(operator: Operator, error: Exception) -> SfsError:
+def _failed(step: _Step, error: Exception) -> SfsError:
     # The exception's own text may quote values: only its kind and place go on.
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return SfsError(
-        f"operator {operator.definition.name} failed ({type(error).__name__})",
+        f"the operator failed ({type(error).__name__})",
         code=ErrorCode.UNEXPECTED_ERROR,
-        node=operator.node.name,
+        node=", ".join(step.nodes[:3]),
         detail=f"{type(error).__name__}{place}",
     )

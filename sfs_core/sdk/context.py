@@ -6,8 +6,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from sfs_core.batch import Schema
 
@@ -21,6 +22,16 @@ class PluginConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool):  # which Python, and so pydantic, takes for 1 or 0
+            annotation = cls.model_fields[info.field_name or ""].annotation
+            types = {annotation, *get_args(annotation)}
+            if bool not in types and types & {int, float}:
+                raise ValueError("a number is expected")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

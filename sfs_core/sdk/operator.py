@@ -18,7 +18,7 @@ Annotations become the operator's definition (`op.OpDef` of the reference): `str
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
 
@@ -30,7 +30,9 @@ __all__ = [
     "AttributeValue",
     "ComputeContext",
     "Definition",
+    "ExecutionView",
     "Float32",
+    "Fusion",
     "Int32",
     "NodeSpec",
     "Operator",
@@ -137,6 +139,43 @@ def attr(description: str, *, default: Any = MISSING) -> Any:
     return Attribute("", "", description, default)
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """One execution, as `Operator.fuse` sees it.
+
+    Args:
+        operators: of its nodes, by name, parents before children.
+        outputs: nodes whose tables leave the execution.
+    """
+
+    operators: Mapping[str, Operator]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Several nodes of an execution, computed by one function.
+
+    Core uses it where the nodes between them hide no table that somebody else needs, and where nothing outside must
+    run between them; otherwise the nodes run one by one. The same scores must come out either way.
+
+    Args:
+        nodes: what it replaces.
+        parents: nodes outside of it whose tables it takes; None stands for the features.
+        schemas: the columns that it needs of each parent.
+        outputs: nodes whose tables it returns.
+        compute: called like `Operator.compute`, with one argument per parent; returns one batch per output.
+        mergeable: whether arguments are lists of the parties' tables.
+    """
+
+    nodes: tuple[str, ...]
+    parents: tuple[str | None, ...]
+    schemas: tuple[Schema, ...]
+    outputs: tuple[str, ...]
+    compute: Callable[..., Sequence[Batch]]
+    mergeable: bool = False
+
+
 class Operator(ABC):
     """Base of operators; one instance serves one node for the life of a model.
 
@@ -223,6 +262,11 @@ class Operator(ABC):
         Raises:
             GraphError: the node cannot work.
         """
+
+    @classmethod
+    def fuse(cls, execution: ExecutionView) -> Iterable[Fusion]:
+        """Offers to compute several nodes of an execution at once; asked once per class when a model is loaded."""
+        return ()
 
     @abstractmethod
     def input_schemas(self) -> list[Schema]:

@@ -251,7 +251,7 @@ async def test_rows_are_counted_before_anything_runs(
 @pytest.mark.parametrize(
     ("mode", "kind", "code", "text"),
     [
-        ("raise", SfsError, 2, "operator DOUBLE failed \\(ValueError\\)"),
+        ("raise", SfsError, 2, "the operator failed \\(ValueError\\)"),
         ("schema", PluginError, 7, "it declares Schema\\(y: double\\)"),
         ("nothing", PluginError, 2, "returned NoneType"),
     ],
