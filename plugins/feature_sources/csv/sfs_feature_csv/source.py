@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-import numpy as np
 import pyarrow as pa
 
-from sfs_core import Batch, FeatureContext, FeatureError, FeatureQuery, FeatureResult, FeatureSource, PluginConfig
+from sfs_core import Batch, FeatureError, FeatureQuery, FeatureResult, FeatureSource, PluginConfig, Schema
 
-from .table import NullPolicy, read_table
+from .table import CsvFile
 
 __all__ = ["CsvConfig", "CsvFeatureSource"]
 
-# Up to this many rows, tuples of Python values are faster for what follows than arrays.
-_FEW_ROWS: Final = 4
-_SHOWN_ROWS: Final = 5
+# Up to this many rows, picking Python values row by row is faster than picking from arrays.
+_FEW_FLOAT_ROWS: Final = 4
+_FEW_MIXED_ROWS: Final = 64
+_SHOWN: Final = 5
+
+Row = tuple[Any, ...]
 
 
 class CsvConfig(PluginConfig):
@@ -25,9 +29,9 @@ class CsvConfig(PluginConfig):
     path: Path
     """The file: comma separated, UTF-8, with a header. Relative to the config file."""
     id_column: str = "id"
-    """The column that query ids are looked up in, compared as text."""
-    nulls: NullPolicy = "error"
-    """What an empty cell means in a column of numbers: `error` refuses the file, `keep` hands a null to the model."""
+    """The column that query ids are looked up in, compared as text: 7, 07 and 7.0 are three ids."""
+    nulls: Literal["error", "keep"] = "error"
+    """An empty cell in a column of numbers or booleans: `error` refuses the file, `keep` hands a null to the model."""
 
 
 class CsvFeatureSource(FeatureSource):
@@ -38,34 +42,24 @@ class CsvFeatureSource(FeatureSource):
 
     config: CsvConfig
 
-    def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
-        super().__init__(config, context)
-        self._index: dict[str, int] = {}
-        self._columns: list[Any] = []
-        self._matrix: Any = None
-        self._tuples: dict[int, tuple[Any, ...]] = {}
-        self._has_nulls = False
-
     def open(self) -> None:
         """Read the file.
 
         Raises:
-            FeatureError: it cannot be used; names file, line and column.
+            ConfigError: the file or a column is not there.
+            FeatureError: the file's content cannot be used; gives the line and the column.
         """
-        path = self.context.resolve(self.config.path)
-        self._index, columns = read_table(path, self.config.id_column, self.schema, self.config.nulls)
-        self._has_nulls = any(column.null_count for column in columns)
-        if self.schema.all_float64 and not self._has_nulls:
-            self._matrix = np.empty((len(self._index), len(columns)))
-            for i, column in enumerate(columns):
-                self._matrix[:, i] = column.to_numpy()
-        else:
-            self._columns = [_numpy_if_plain(column) for column in columns]
-        self.context.logger.info("%s: %d rows", path, len(self._index))
-
-    def close(self) -> None:
-        """Forget the rows."""
-        self._index, self._columns, self._matrix, self._tuples = {}, [], None, {}
+        file = CsvFile(self.context.resolve(self.config.path))
+        self._index = _index(file, self.config.id_column)
+        columns = file.columns(dict(zip(self.schema.names, self.schema.types, strict=True)))
+        if self.config.nulls == "error":
+            _refuse_nulls(file, columns)
+        self._table = _table(self.schema, [columns[name] for name in self.schema.names], len(self._index))
+        self._few_rows = _FEW_FLOAT_ROWS if self.schema.all_float64 else _FEW_MIXED_ROWS
+        self._row = _row_maker(self._table)
+        # The first take from an Arrow array imports pyarrow.compute: not while a request waits.
+        self._table.take([0] if self._index else [])
+        self.context.logger.info("%s: %d rows", file.path, len(self._index))
 
     def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
         """The rows of the ids.
@@ -73,37 +67,76 @@ class CsvFeatureSource(FeatureSource):
         Raises:
             FeatureError: some ids have no row (code 3); gives their number and places, not the ids.
         """
-        try:
-            rows = [self._index[id_] for id_ in query.ids]
-        except KeyError:
-            raise self._unknown(query.ids) from None
-        return FeatureResult(self._few(rows) if len(rows) <= _FEW_ROWS and not self._has_nulls else self._many(rows))
+        rows = list(map(self._index.get, query.ids))
+        if None in rows:
+            raise _unknown_ids([place for place, row in enumerate(rows) if row is None], len(rows))
+        if self._row is not None and len(rows) <= self._few_rows:
+            return FeatureResult(Batch(self.schema, len(rows), rows=list(map(self._row, rows))))
+        return FeatureResult(self._table.take(rows))  # type: ignore[arg-type]
 
-    def _few(self, rows: list[int]) -> Batch:
-        tuples = self._tuples
-        for row in rows:
-            if row not in tuples:
-                tuples[row] = self._tuple(row)
-        return Batch(self.schema, len(rows), rows=[tuples[row] for row in rows])
 
-    def _tuple(self, row: int) -> tuple[Any, ...]:
-        if self._matrix is not None:
-            return tuple(self._matrix[row].tolist())
-        return tuple(c[row].item() if isinstance(c, np.ndarray) else c[row].as_py() for c in self._columns)
+def _index(file: CsvFile, id_column: str) -> dict[str, int]:
+    """The row of each id; an id may stand for one row only."""
+    ids: list[str] = file.columns({id_column: pa.utf8()})[id_column].to_pylist()
+    index = dict(zip(ids, range(len(ids)), strict=True))
+    if len(index) < len(ids):
+        pairs = [(row, index[id_]) for row, id_ in enumerate(ids) if index[id_] != row]
+        lines = file.lines({row for pair in pairs[:_SHOWN] for row in pair})
+        shown = ", ".join(f"{lines.get(one, '?')} and {lines.get(other, '?')}" for one, other in pairs[:_SHOWN])
+        raise FeatureError(
+            f"column {id_column!r}: {len(pairs)} row(s) have the id of another row: lines {_cut(shown, len(pairs))}",
+            where=f"{file.path}",
+            hint="an id may stand for one row only",
+        )
+    return index
 
-    def _many(self, rows: list[int]) -> Batch:
-        picked = np.array(rows, np.int64)
-        if self._matrix is not None:
-            return Batch(self.schema, len(rows), matrix=self._matrix.take(picked, 0))
-        columns = [c.take(picked) if isinstance(c, np.ndarray) else c.take(pa.array(picked)) for c in self._columns]
-        return Batch(self.schema, len(rows), columns)
 
-    def _unknown(self, ids: list[str]) -> FeatureError:
-        places = [row for row, id_ in enumerate(ids) if id_ not in self._index]
-        shown = ", ".join(map(str, places[:_SHOWN_ROWS])) + (", …" if len(places) > _SHOWN_ROWS else "")
-        return FeatureError(f"{len(places)} of {len(ids)} ids have no row in the file (request rows {shown})")
+def _refuse_nulls(file: CsvFile, columns: dict[str, Any]) -> None:
+    for name, column in columns.items():
+        if column.null_count:
+            raise file.refusal(
+                f"column {name!r} is null here (null cells in this column: {column.null_count})",
+                column.is_null().index(True).as_py(),
+                "fill the cell, or set `nulls: keep` for a model that fills nulls itself",
+            )
+
+
+def _table(schema: Schema, columns: Sequence[Any], num_rows: int) -> Batch:
+    """All rows in the form that is fastest to take rows from."""
+    table = Batch.from_columns(schema, [_numpy_if_plain(column) for column in columns], num_rows)
+    if schema.all_float64 and not any(column.null_count for column in columns):
+        return Batch.from_matrix(schema, table.matrix())
+    return table
 
 
 def _numpy_if_plain(column: Any) -> Any:
-    plain = pa.types.is_primitive(column.type) and not column.null_count
+    kinds = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+    plain = not column.null_count and any(is_kind(column.type) for is_kind in kinds)
     return column.to_numpy(zero_copy_only=False) if plain else column
+
+
+def _row_maker(table: Batch) -> Callable[[Any], Row] | None:
+    """Makes the tuple of a row, on demand: tuples of a whole file would need five times its memory.
+
+    None where the rows form is not allowed: other types, or nulls.
+    """
+    if table.form == "matrix":
+        matrix = table.matrix()
+        return lambda row: tuple(matrix[row].tolist())
+    columns = [table.column(i) for i in range(len(table.schema))]
+    if table.schema.row_types is None or any(isinstance(c, pa.Array) and c.null_count for c in columns):
+        return None
+    # Text as Python values: taking one out of an Arrow array costs ten times as much.
+    getters = [c.to_pylist().__getitem__ if isinstance(c, pa.Array) else c.item for c in columns]
+    return lambda row: tuple([get(row) for get in getters])
+
+
+def _unknown_ids(places: list[int], asked: int) -> FeatureError:
+    shown = _cut(", ".join(map(str, islice(places, _SHOWN))), len(places))
+    return FeatureError(
+        f"{len(places)} of {asked} ids have no row at this party (their places in the query, from 0: {shown})"
+    )
+
+
+def _cut(shown: str, count: int) -> str:
+    return f"{shown}, …" if count > _SHOWN else shown

@@ -1,166 +1,180 @@
-"""Reading a CSV file into columns of exact types, with the line of whatever is wrong."""
+"""A CSV file read into columns of exact types, with the line of whatever is wrong in it."""
 
 from __future__ import annotations
 
 import csv
-from collections import Counter
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from io import BytesIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv
 
-from sfs_core import FeatureError, Schema
+from sfs_core import ConfigError, ErrorCode, FeatureError
 
-__all__ = ["NullPolicy", "read_table"]
+__all__ = ["CsvFile"]
 
-NullPolicy = Literal["error", "keep"]
-
-# Arrow's spellings of null without those that are floating-point values here: NaN is a value of a float column.
-_NULLS: Final = (
-    "",
-    "#N/A",
-    "#N/A N/A",
-    "#NA",
-    "-1.#IND",
-    "-1.#QNAN",
-    "1.#IND",
-    "1.#QNAN",
-    "N/A",
-    "NA",
-    "NULL",
-    "n/a",
-    "null",
-)
-_NOT_READ_DIRECTLY: Final = (pa.large_string(), pa.large_binary())
-_SHOWN_LINES: Final = 5
+_BLOCK_BYTES: Final = 8 << 20
+"""Arrow reads block by block and refuses a row that is longer than one."""
+_NULLS: Final = tuple(pa.csv.ConvertOptions().null_values)
+# NaN is a value of a float column: models recognise it, and training data writes it so.
+_FLOAT_NULLS: Final = tuple(text for text in _NULLS if text.lstrip("-").lower() != "nan")
+# How Arrow's messages begin; what follows quotes the cell, which nobody may see.
+_UNFIT_VALUE: Final = re.compile(r"In CSV column #(\d+): Row #(\d+): ")
+_UNEVEN_ROW: Final = re.compile(r"CSV parse error: Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
-def read_table(path: Path, id_column: str, schema: Schema, nulls: NullPolicy) -> tuple[dict[str, int], list[Any]]:
-    """The file's ids with their row numbers, and the columns of `schema` as pyarrow arrays.
+class CsvFile:
+    """A CSV file, held as bytes: comma separated, double-quoted where needed, UTF-8 with or without a mark.
+
+    Rows count from 0, without the header and without empty lines; lines count from 1.
 
     Raises:
-        FeatureError: the file or a column is missing, a value does not fit its type, is null against the policy, or
-            an id occurs twice. Names file, line and column, never a value.
+        ConfigError: the file cannot be read (code 5 where there is none).
+        FeatureError: it has no header, or a quote that is never closed.
     """
-    _check_header(path, id_column, schema)
-    table = _parse(path, id_column, schema)
-    columns = [table.column(name).combine_chunks() for name in schema.names]
-    if nulls == "error":
-        for name, column in zip(schema.names, columns, strict=True):
-            if column.null_count:
-                row = column.is_null().index(True).as_py()
-                raise _error(
-                    path,
-                    f"column {name!r} is empty or null",
-                    row,
-                    "fill it, or let nulls reach the model with nulls: keep",
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._content = _content_of(path)
+        self._header = self._read_header()
+        self._refuse_open_quote()
+
+    def columns(self, types: Mapping[str, Any]) -> dict[str, Any]:
+        """The named columns as pyarrow arrays of the given types; all of them are as long as the file has rows.
+
+        An empty cell, or one that spells null (NA, null, …), is a null except in columns of text and bytes. So is NaN
+        where integers or booleans are wanted; in columns of floats it is a value.
+
+        Raises:
+            ConfigError: a column is not there.
+            FeatureError: a column's name stands twice in the header, a row has too few or too many cells, a value does
+                not fit its type.
+        """
+        self._require(types)
+        floats = {name: type_ for name, type_ in types.items() if pa.types.is_floating(type_)}
+        others = {name: type_ for name, type_ in types.items() if name not in floats}
+        return {**self._parse(floats, _FLOAT_NULLS), **self._parse(others, _NULLS)}
+
+    def refusal(self, problem: str, row: int, hint: str = "") -> FeatureError:
+        """An error about a row, with its line."""
+        return FeatureError(problem, where=self._place(row), hint=hint)
+
+    def lines(self, rows: Collection[int]) -> dict[int, int]:
+        """The lines in which the given rows begin (a quoted value may span lines).
+
+        Rows behind a cell of more than 128 KiB, the limit of Python's reader, are left out.
+        """
+        wanted, found = set(rows), {}
+        with suppress(csv.Error):
+            for row, (line, _) in enumerate(islice(self._records(), 1, None)):
+                if row in wanted:
+                    found[row] = line
+                    if len(found) == len(wanted):
+                        break
+        return found
+
+    # ------------------------------------------------------------------ reading
+    def _read_header(self) -> list[str]:
+        try:
+            return next(cells for _, cells in self._records())
+        except StopIteration:
+            problem = "the file is empty; its first line must name the columns"
+        except csv.Error:
+            problem = "the first line is no header: a name is longer than 128 KiB"
+        raise FeatureError(problem, where=f"{self.path}")
+
+    def _refuse_open_quote(self) -> None:
+        """Arrow would take all that follows an open quote for one value, and the rows in it would be gone."""
+        if self._content.count(b'"') % 2 == 0:
+            return
+        line = 1
+        try:
+            for line, _ in self._records(strict=True):  # noqa: B007 - read after the loop
+                pass
+        except csv.Error:
+            raise FeatureError(
+                "a quote in the row after this one is not closed", where=f"{self.path}:{line}", hint='"" stands for "'
+            ) from None
+
+    def _require(self, names: Collection[str]) -> None:
+        for name in names:
+            found = self._header.count(name)
+            where = f"{self.path}:1"
+            if not found:
+                raise ConfigError(
+                    f"the file has no column {name!r}",
+                    where=where,
+                    hint="rename the column, or say its name here: `id_column` for ids, `mapping` for features",
                 )
-    ids = table.column(id_column).to_pylist()
-    index = {id_: row for row, id_ in enumerate(ids)}
-    if len(index) < len(ids):
-        raise _duplicates(path, id_column, ids)
-    return index, columns
+            if found > 1:
+                raise FeatureError(f"the header names column {name!r} {found} times", where=where)
 
+    def _parse(self, types: Mapping[str, Any], null_values: Collection[str]) -> dict[str, Any]:
+        if not types:
+            return {}
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(self._content),
+                # One thread: as fast as two, and only so do Arrow's messages say which row is wrong.
+                pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+                pa.csv.ParseOptions(newlines_in_values=True),
+                pa.csv.ConvertOptions(
+                    column_types=types, include_columns=list(types), null_values=list(null_values), check_utf8=True
+                ),
+            )
+            return {name: table.column(name).combine_chunks() for name in types}
+        except pa.ArrowException as error:
+            raise self._refusal_of(error, types) from None
 
-def _check_header(path: Path, id_column: str, schema: Schema) -> None:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = next(csv.reader(file), None)
-    except OSError as error:
-        raise FeatureError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise FeatureError(f"{path}:1 is no CSV header in UTF-8") from None
-    if not header:
-        raise FeatureError(f"{path} is empty, a header is expected in its first line")
-    counts = Counter(header)
-    for name in (id_column, *schema.names):
-        if counts[name] != 1:
-            problem = "is missing" if not counts[name] else "stands twice in the header"
-            hint = "name the column of ids with id_column" if name == id_column else "map it: features: {mapping: …}"
-            raise FeatureError(f"{path}:1 column {name!r} {problem}", hint=hint)
-    if id_column in schema.index:
-        raise FeatureError(f"{path}: the model has a feature {id_column!r}, which is the column of ids")
+    def _refusal_of(self, error: Exception, types: Mapping[str, Any]) -> FeatureError:
+        text = str(error)
+        if found := _UNFIT_VALUE.match(text):
+            column, row = map(int, found.groups())
+            name = self._header[column]
+            return self.refusal(f"the value of column {name!r} is no {types[name]}", row - 2)
+        if found := _UNEVEN_ROW.match(text):
+            row, expected, got = map(int, found.groups())
+            return self.refusal(f"the row has {got} cells, the header {expected}", row - 2)
+        if "straddling" in text:
+            return FeatureError(
+                f"a row is longer than {_BLOCK_BYTES >> 20} MiB", where=f"{self.path}", hint="is a quote missing?"
+            )
+        return FeatureError(f"the file cannot be read as CSV ({type(error).__name__})", where=f"{self.path}")
 
+    # ----------------------------------------------------------------- locating
+    def _place(self, row: int) -> str:
+        line = self.lines([row]).get(row)
+        return f"{self.path} row {row + 1}" if line is None else f"{self.path}:{line}"
 
-def _parse(path: Path, id_column: str, schema: Schema) -> Any:
-    types = {id_column: pa.utf8()} | {
-        name: _read_type(type_) for name, type_ in zip(schema.names, schema.types, strict=True)
-    }
-    try:
-        table = pa.csv.read_csv(
-            path,
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=types, include_columns=list(types), null_values=list(_NULLS), strings_can_be_null=False
-            ),
-        )
-    except (pa.ArrowException, OSError):
-        raise _unfit(path, types) from None
-    for name, type_ in zip(schema.names, schema.types, strict=True):
-        if type_ in _NOT_READ_DIRECTLY:
-            at = table.column_names.index(name)
-            table = table.set_column(at, name, table.column(name).cast(type_))
-    return table
-
-
-def _read_type(type_: Any) -> Any:
-    return {pa.large_string(): pa.utf8(), pa.large_binary(): pa.binary()}.get(type_, type_)
-
-
-def _unfit(path: Path, types: dict[str, Any]) -> FeatureError:
-    """What is wrong with a file that Arrow refused; read again, slowly, only to find the place."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        header = next(reader)
-        for row, cells in enumerate(reader):
-            if cells and len(cells) != len(header):
-                return _error(path, f"{len(cells)} cells, the header has {len(header)}", row)
-            for name, cell in zip(header, cells, strict=False):
-                if name in types and not _fits(cell, types[name]):
-                    return _error(path, f"column {name!r} holds something that is no {types[name]}", row)
-    return FeatureError(f"{path} is no CSV file in UTF-8")
-
-
-def _fits(cell: str, type_: Any) -> bool:
-    if pa.types.is_string(type_) or pa.types.is_binary(type_):
-        return "\ufffd" not in cell
-    convert = pa.csv.ConvertOptions(column_types={"x": type_}, null_values=list(_NULLS))
-    quoted = cell.replace('"', '""')
-    try:
-        pa.csv.read_csv(pa.BufferReader(f'x,y\n"{quoted}",1\n'.encode()), convert_options=convert)
-    except pa.ArrowException:
-        return False
-    return True
-
-
-def _duplicates(path: Path, id_column: str, ids: Sequence[str]) -> FeatureError:
-    counts = Counter(ids)
-    rows = islice((row for row, id_ in enumerate(ids) if counts[id_] > 1), _SHOWN_LINES)
-    lines = ", ".join(str(line) for line in _lines(path, list(rows)))
-    more = sum(count for count in counts.values() if count > 1) - _SHOWN_LINES
-    return FeatureError(
-        f"{path}: column {id_column!r} holds ids twice, in lines {lines}{f' and {more} more' if more > 0 else ''}",
-        hint="an id may stand for one row only",
-    )
-
-
-def _error(path: Path, problem: str, row: int, hint: str = "") -> FeatureError:
-    return FeatureError(f"{path}:{_lines(path, [row])[0]} {problem}", hint=hint)
-
-
-def _lines(path: Path, rows: Sequence[int]) -> list[int]:
-    """The file lines in which rows end; rows may span lines, and empty lines are none."""
-    wanted, lines, row = set(rows), [], -1
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file)
-        next(reader)
+    def _records(self, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+        """The line in which each record begins, and its cells; header first, empty lines left out."""
+        reader = csv.reader(TextIOWrapper(BytesIO(self._content), "utf-8-sig", "replace", newline=""), strict=strict)
+        line = 1
         for cells in reader:
-            row += bool(cells)
-            if cells and row in wanted:
-                lines.append(reader.line_num)
-                if len(lines) == len(wanted):
-                    break
-    return lines
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise ConfigError("not a file of features: a directory or a device", where=f"{path}")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no such file", code=ErrorCode.NOT_FOUND, where=f"{path}", hint="check `path`"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"the file cannot be read: {error.strerror or type(error).__name__}",
+            code=ErrorCode.IO_ERROR,
+            where=f"{path}",
+        ) from None
+    # Arrow takes a header without a line end for no header at all.
+    return content if content.endswith((b"\n", b"\r")) else content + b"\n"
