@@ -11,25 +11,48 @@ from typing import Any, Final
 
 import yaml
 
+from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.errors import ConfigError, ErrorCode
 
-__all__ = ["Node", "Path_", "path_text", "plain", "read_document"]
+__all__ = ["Node", "plain", "read_document"]
 
-_MOST_BYTES: Final = 4 << 20
-_MOST_NODES: Final = 100_000
+_MOST_BYTES: Final = 1 << 20
+_MOST_VALUES: Final = 100_000
+_MOST_LEVELS: Final = 64
 _PLACEHOLDER: Final = re.compile(r"\$(\$)?\{(?:(env|file):)?([^}]*)\}")
+_SURROGATES: Final = re.compile(r"(\\\\)|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 
-Path_ = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the root."""
+# What a text without quotes stands for: YAML 1.2's core schema, which is JSON's too. PyYAML's own is YAML 1.1's,
+# in which `no` is false, 12:30:45 is a number, 010 is eight, 1e3 is a text, and 2024-01-31 is a date.
+_WORDS: Final = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **{sign + word: float(sign + "inf") for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")},
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_DECIMAL: Final = re.compile(r"[-+]?[0-9]+")
+_OCTAL_OR_HEXADECIMAL: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FRACTION: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 @dataclass(slots=True)
 class Node:
-    """A value and its line: a scalar, a dict of nodes or a list of nodes."""
+    """A value and where it stands.
+
+    Args:
+        value: a scalar, a dict of nodes or a list of nodes.
+        line: in the file, from 1.
+        written: the option's name as the file has it, where a tree was converted from another format.
+        template: the text before placeholders in it were replaced.
+    """
 
     value: Any
     line: int
+    written: str = ""
+    template: str | None = None
 
     def at(self, path: Sequence[str | int]) -> Node:
         """The node at a path, or the deepest one on the way there."""
@@ -51,116 +74,213 @@ def plain(node: Node) -> Any:
     return node.value
 
 
-def path_text(path: Sequence[str | int]) -> str:
-    """A path as people write it: `services[0].model.source`."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
-
-
-def read_document(path: Path) -> Node:
+def read_document(path: Path, problems: Problems) -> Node:
     """Read a config file; JSON is read as the YAML that it nearly is, with trailing commas and tabs.
 
-    `${env:NAME}` and `${file:PATH}` inside texts are replaced (`$${` stands for `${`).
+    `${env:NAME}` and `${file:PATH}` inside texts are replaced (`$${` stands for `${`). Options given twice,
+    values that cannot be read and placeholders that cannot be filled are noted in `problems`.
 
     Raises:
-        ConfigError: it cannot be read or parsed, or a placeholder cannot be filled; never quotes the document.
+        ConfigError: it cannot be read or parsed at all; never quotes the document.
     """
+    text = _text(path)
+    if text.lstrip().startswith("{"):
+        text = text.replace("\t", " ")  # JSON strings hold no raw tabs, and YAML allows none between tokens
+        text = _SURROGATES.sub(_character, text)
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        tree = _Reader(path, text, problems).document()
+    except yaml.YAMLError as error:
+        raise _unparsable(path, error) from None
+    if not isinstance(tree.value, dict):
+        raise ConfigError("options are expected at its top level", where=f"{path}:{tree.line}")
+    return tree
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
             raise ConfigError("it is too large for a config", where=str(path))
-        text = path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(
             f"it cannot be read: {error.strerror or type(error).__name__}", code=ErrorCode.IO_ERROR, where=str(path)
         ) from None
     except UnicodeDecodeError:
         raise ConfigError("it is not UTF-8 text", where=str(path)) from None
-    if text.lstrip().startswith("{"):
-        text = text.replace("\t", " ")  # JSON strings hold no raw tabs, and YAML allows none between tokens
-    try:
-        composed = yaml.compose(text, _LOADER)
-    except yaml.YAMLError as error:
-        raise _unparsable(path, error) from None
-    except RecursionError:
-        raise ConfigError("it is nested too deeply", where=str(path)) from None
-    if composed is None:
-        raise ConfigError("it is empty", where=str(path))
-    tree = _Reader(path).read(composed)
-    if not isinstance(tree.value, dict):
-        raise ConfigError("options are expected at its top level", where=f"{path}:{tree.line}")
-    return tree
+
+
+def _character(match: re.Match[str]) -> str:
+    r"""A character beyond U+FFFF, which JSON writes as two \u escapes and YAML as one \U."""
+    backslash, high, low = match.groups()
+    if backslash:
+        return match[0]
+    return f"\\U{0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00:08x}"
 
 
 def _unparsable(path: Path, error: yaml.YAMLError) -> ConfigError:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or type(error).__name__
+    mark: Any = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
     where = f"{path}:{mark.line + 1}" if mark else str(path)
-    return ConfigError(f"it is neither YAML nor JSON: {problem}", code=ErrorCode.DESERIALIZE_FAILED, where=where)
+    return ConfigError(
+        f"it is neither YAML nor JSON: {str(problem).partition(chr(39))[0].strip()}",  # what is in quotes is theirs
+        code=ErrorCode.DESERIALIZE_FAILED,
+        where=where,
+    )
 
 
 class _Reader:
-    """Makes nodes of what PyYAML composed."""
+    """Makes nodes of YAML's events. (PyYAML's own trees crash the process on deep nesting.)"""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str, problems: Problems) -> None:
         self._path = path
-        self._left = _MOST_NODES
-        self._constructor = yaml.constructor.SafeConstructor()
+        self._events: Iterator[Any] = yaml.parse(text, _LOADER)
+        self._problems = problems
+        self._values = 0
+        self._anchors: dict[str, tuple[Node, int]] = {}
 
-    def read(self, node: yaml.Node) -> Node:
-        self._left -= 1
-        if self._left < 0:  # aliases that refer to aliases multiply
-            raise ConfigError("it has too many values for a config", where=str(self._path))
-        line = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            return Node(dict(self._entries(node)), line)
-        if isinstance(node, yaml.SequenceNode):
-            return Node([self.read(child) for child in node.value], line)
-        try:
-            value = self._constructor.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            raise ConfigError("the value cannot be read", where=f"{self._path}:{line}") from None
-        return Node(self._filled(value, line) if isinstance(value, str) else value, line)
+    def document(self) -> Node:
+        next(self._events)  # the stream's start
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            raise ConfigError("it is empty", where=str(self._path))
+        tree = self._node(self._next(), ())
+        next(self._events)  # the document's end
+        if not isinstance(more := next(self._events), yaml.StreamEndEvent):
+            raise self._refused(more, "a second document begins here; one is expected")
+        return tree
 
-    def _entries(self, node: yaml.MappingNode) -> Iterator[tuple[str, Node]]:
-        seen = set()
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            key = key_node.value
-            if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
-                raise ConfigError("an option's name must be a plain text", where=f"{self._path}:{line}")
-            if key in seen:
-                raise ConfigError(f"option {key!r} is given twice", where=f"{self._path}:{line}")
-            seen.add(key)
-            yield key, self.read(value_node)
+    def _next(self) -> Any:
+        return next(self._events)
 
-    def _filled(self, text: str, line: int) -> str:
-        def fill(match: re.Match[str]) -> str:
-            escaped, kind, name = match.groups()
-            if escaped:
-                return match[0][1:]
-            if kind == "env":
-                return self._variable(name, line)
-            if kind == "file":
-                return self._content(name, line)
-            raise ConfigError(
-                "a placeholder is expected to be ${env:NAME} or ${file:PATH}",
-                where=f"{self._path}:{line}",
-                hint="write $${ where ${ itself is meant",
+    def _refused(self, event: Any, message: str, hint: str = "") -> ConfigError:
+        return ConfigError(message, where=f"{self._path}:{_line(event)}", hint=hint)
+
+    def _node(self, event: Any, place: Place) -> Node:
+        before = self._values
+        self._count(event, 1)
+        if len(place) > _MOST_LEVELS:
+            raise self._refused(event, "it is nested too deeply")
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        line = _line(event)
+        if isinstance(event, yaml.MappingStartEvent):
+            node = Node(self._options(place), line)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Node(self._items(place), line)
+        else:
+            node = self._scalar(event, line, place)
+        if event.anchor:
+            self._anchors[event.anchor] = (node, self._values - before)
+        return node
+
+    def _count(self, event: Any, values: int) -> None:
+        self._values += values
+        if self._values > _MOST_VALUES:  # aliases that refer to aliases multiply
+            raise self._refused(event, "it has too many values for a config")
+
+    def _alias(self, event: Any) -> Node:
+        if event.anchor not in self._anchors:  # nor is it while the anchor's own value is read
+            raise self._refused(
+                event, "a value that begins with * repeats one marked with &, and there is none", "put it in quotes"
             )
+        node, values = self._anchors[event.anchor]
+        self._count(event, values)
+        return node
 
-        return _PLACEHOLDER.sub(fill, text)
+    def _options(self, place: Place) -> dict[str, Node]:
+        options: dict[str, Node] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self._refused(event, "an option's name must be a plain text")
+            key, line = event.value, _line(event)
+            value = self._node(self._next(), (*place, key))
+            if key in options:
+                first = options[key].line
+                self._problems.add(line, path_text((*place, key)), f"is given twice, first in line {first}")
+            else:
+                options[key] = value
+        return options
 
-    def _variable(self, name: str, line: int) -> str:
-        if name not in os.environ:
-            raise ConfigError(f"environment variable {name!r} is not set", where=f"{self._path}:{line}")
-        return os.environ[name]
+    def _items(self, place: Place) -> list[Node]:
+        items: list[Node] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*place, len(items))))
+        return items
 
-    def _content(self, name: str, line: int) -> str:
-        file = self._path.parent / Path(name).expanduser()
+    def _scalar(self, event: Any, line: int, place: Place) -> Node:
+        text: str = event.value
+        where = path_text(place)
+        if event.tag not in (None, *_TEXT_TAGS):
+            self._problems.add(line, where, "a value that begins with ! is not read", "put it in quotes")
+        elif "\0" in text:
+            self._problems.add(line, where, "a text holds the character NUL")
+            text = ""
+        elif event.tag is None and event.implicit[0]:
+            try:
+                value = _meaning(text)
+            except ValueError:
+                self._problems.add(line, where, "the number is too long")
+                return Node(0, line)
+            if not isinstance(value, str):
+                return Node(value, line)
+        filled = _PLACEHOLDER.sub(lambda match: self._filled(match, line, where), text)
+        return Node(filled, line, template=text if filled != text else None)
+
+    def _filled(self, match: re.Match[str], line: int, where: str) -> str:
+        escaped, kind, name = match.groups()
+        if escaped:
+            return match[0][1:]
         try:
-            return file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
+            value = _variable(name) if kind == "env" else self._content(name) if kind == "file" else None
+        except ValueError as error:
+            self._problems.add(line, where, str(error))
+            return ""
+        if value is None:
+            self._problems.add(
+                line,
+                where,
+                "a placeholder is expected to be ${env:NAME} or ${file:PATH}",
+                "write $${ where ${ itself is meant",
+            )
+            return ""
+        self._problems.hide(value, match[0])
+        return value
+
+    def _content(self, name: str) -> str:
+        try:
+            with (self._path.parent / Path(name).expanduser()).open("rb") as file:
+                text = file.read(_MOST_BYTES).decode().rstrip("\r\n")
+        except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
-            raise ConfigError(f"file {file} cannot be read: {reason}", where=f"{self._path}:{line}") from None
+            raise ValueError(f"file {name!r} cannot be read: {reason}") from None
+        return _without_nul(text)
+
+
+def _meaning(text: str) -> Any:
+    """What a text without quotes stands for."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _DECIMAL.fullmatch(text):
+        return int(text)
+    if _OCTAL_OR_HEXADECIMAL.fullmatch(text):
+        return int(text, 0)
+    return float(text) if _FRACTION.fullmatch(text) else text
+
+
+def _line(event: Any) -> int:
+    line: int = event.start_mark.line
+    return line + 1
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise ValueError(f"environment variable {name!r} is not set")
+    return value
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("its file holds the character NUL")
+    return text

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from sfs_core.config.document import Node, Path_, path_text, plain, read_document
+from sfs_core.config.document import Node, plain, read_document
+from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.config.reference import is_reference, native_from_reference
-from sfs_core.config.schema import ServerConfig, Service, SourceChoice
-from sfs_core.errors import ConfigError, PluginError
+from sfs_core.config.schema import ModelChoice, Plugins, ServerConfig, Service, SourceChoice
+from sfs_core.errors import PluginError
 from sfs_core.host.registry import Registry
-from sfs_core.sdk.context import PluginConfig
+from sfs_core.sdk.context import PluginConfig, types_in
 from sfs_core.sdk.feature_source import FeatureSource
 from sfs_core.sdk.model_source import ModelSource
 
 __all__ = ["ConfigFile", "LoadedConfig", "LoadedService", "load", "read_config"]
 
+_Model = TypeVar("_Model", bound=BaseModel)
 _SERVICE_KEYS: Final = ("service", "model", "features")
 
 
@@ -42,12 +43,6 @@ class ConfigFile:
     base_directory: Path
     warnings: tuple[str, ...]
     tree: Node = field(repr=False)
-    shorthand: bool = field(repr=False)
-
-    def place(self, path: Path_) -> str:
-        """`file:line path` of an option."""
-        shown = path[2:] if self.shorthand and path[:1] == ("services",) else path
-        return f"{self.path}:{self.tree.at(path).line} {path_text(shown)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,7 @@ class LoadedConfig:
 
 
 def read_config(path: Path, *, bulk_requester: str | None = None) -> ConfigFile:
-    """Read a config file, ours (YAML or JSON) or the reference's serving JSON.
+    """Read a config file, ours (YAML or JSON) or the reference's serving JSON, without looking components up.
 
     Args:
         path: the file.
@@ -90,24 +85,140 @@ def read_config(path: Path, *, bulk_requester: str | None = None) -> ConfigFile:
     Raises:
         ConfigError: with every problem found in `problems`.
     """
-    tree = read_document(path)
-    warnings: tuple[str, ...] = ()
-    base = path.absolute().parent
-    if is_reference(tree):
-        tree, warnings = native_from_reference(tree, path)
-        base = Path.cwd()
-    shorthand = "services" not in tree.value
-    if shorthand:
-        tree = _with_service_list(tree)
-    if bulk_requester is not None:
-        tree.value["bulk_scoring"] = Node({"requester": Node(bulk_requester, tree.line)}, tree.line)
-    try:
-        config = ServerConfig.model_validate(plain(tree))
-    except ValidationError as error:
-        empty = ConfigFile(path, ServerConfig.model_construct(), base, (), tree, shorthand)
-        raise _refused(path, [_problem(empty, ServerConfig, (), each) for each in error.errors()]) from None
-    config = config.model_copy(update={"cache": base / config.cache.expanduser()})
-    return ConfigFile(path, config, base, warnings, tree, shorthand)
+    draft = _Draft(path, bulk_requester)
+    config = draft.config()
+    if config is None or draft.problems:
+        raise draft.problems.error()
+    return draft.file(config)
+
+
+def load(path: Path, *, plugin_directories: Sequence[Path] = (), bulk_requester: str | None = None) -> LoadedConfig:
+    """Read a config file, find the components it names, and check their options.
+
+    Raises:
+        ConfigError: with every problem found in `problems`: `file:line path: message`, and what to do.
+        PluginError: a folder of plugins is not there.
+    """
+    draft = _Draft(path, bulk_requester)
+    config = draft.config()
+    plugins = draft.plugins()
+    if plugins is None:  # nobody knows which components there are
+        raise draft.problems.error()
+    directories = [*(draft.base_directory / each for each in plugins.directories), *plugin_directories]
+    registry = Registry.discover(plugins.allow, plugins.deny, directories)
+    count = len(config.services) if config else draft.service_count()
+    found = [draft.components(("services", i), registry) for i in range(count)]
+    if config is None or draft.problems:
+        raise draft.problems.error()
+    services = [_loaded(service, *components) for service, components in zip(config.services, found, strict=True)]
+    return LoadedConfig(draft.file(config), tuple(services), registry)
+
+
+def _loaded(service: Service, model: _Component | None, features: _Component | None) -> LoadedService:
+    assert model is not None
+    if features is None:
+        return LoadedService(service, *model)
+    return LoadedService(service, *model, *features)
+
+
+_Component = tuple[Any, PluginConfig]
+"""A class and its checked options."""
+
+
+class _Draft:
+    """A file on its way to a config, and what is wrong with it so far."""
+
+    def __init__(self, path: Path, bulk_requester: str | None) -> None:
+        self.path = path
+        self.problems = Problems(path)
+        self.tree = read_document(path, self.problems)
+        self.base_directory = path.absolute().parent
+        self.warnings: tuple[str, ...] = ()
+        if is_reference(self.tree):
+            self.tree, warnings = native_from_reference(self.tree, self.problems)
+            self.warnings = tuple(self.problems.redacted(f"{path}:{line} {text}") for line, text in warnings)
+            self.base_directory = Path.cwd()
+        self._shorthand = "services" not in self.tree.value
+        if self._shorthand:
+            self.tree = _with_service_list(self.tree)
+        if bulk_requester is not None:
+            line = self.tree.line
+            self.tree.value["bulk_scoring"] = Node({"requester": Node(bulk_requester, line)}, line)
+
+    def config(self) -> ServerConfig | None:
+        """What the file says; None where that is wrong."""
+        return self._validated(ServerConfig, plain(self.tree), ())
+
+    def file(self, config: ServerConfig) -> ConfigFile:
+        """The file with what it says."""
+        config = config.model_copy(update={"cache": self.base_directory / config.cache})
+        return ConfigFile(self.path, config, self.base_directory, self.warnings, self.tree)
+
+    def plugins(self) -> Plugins | None:
+        """Which plugins may be loaded; None where that is wrong."""
+        return self._validated(Plugins, self._at(("plugins",)) or {}, ("plugins",))
+
+    def service_count(self) -> int:
+        """How many services there seem to be in a file that has problems."""
+        services = self._at(("services",))
+        return len(services) if isinstance(services, list) else 0
+
+    def components(self, at: Place, registry: Registry) -> tuple[_Component | None, _Component | None]:
+        """The model source and the feature source of a service; None where there is none, or something is wrong."""
+        return (
+            self._component((*at, "model", "source"), ModelChoice, registry.model_source),
+            self._component((*at, "features", "source"), SourceChoice, registry.feature_source),
+        )
+
+    def _component(self, at: Place, kind: type[SourceChoice], find: Any) -> _Component | None:
+        options = self._at(at)
+        if not isinstance(options, Mapping) or not isinstance(options.get("name"), str) or not options["name"]:
+            return None  # there is none, or its place is among the problems already
+        try:
+            cls = find(options["name"])
+        except PluginError as error:
+            self._add((*at, "name"), error.message, error.hint)
+            return None
+        config: type[PluginConfig] = cls.Config
+        own = {key: value for key, value in options.items() if key not in kind.model_fields}
+        self._hide_secrets(config, own)
+        try:
+            checked = self._validated(config, own, at)
+        except Exception as error:  # noqa: BLE001 - a plugin's code; its exception may quote what is not to be shown
+            message = f"the plugin fails to check these options ({type(error).__name__})"
+            self._add(at, message, "report this to the plugin's author")
+            return None
+        return None if checked is None else (cls, checked)
+
+    def _hide_secrets(self, config: type[PluginConfig], options: Mapping[str, Any]) -> None:
+        for name, info in config.model_fields.items():
+            value = options.get(info.alias or name)
+            if isinstance(value, str) and SecretStr in types_in(info.annotation):
+                self.problems.hide(value, "**********")
+
+    def _validated(self, model: type[_Model], value: Any, at: Place) -> _Model | None:
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            for each in error.errors(include_url=False, include_input=False):
+                inside = tuple(step for step in each["loc"] if step != "[key]")
+                self._add((*at, *inside), *_explained(model, inside, each))
+            return None
+
+    def _at(self, path: Place) -> Any:
+        """The plain value at a path; None where there is nothing."""
+        node = self.tree
+        for step in path:
+            try:
+                node = node.value[step]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return plain(node)
+
+    def _add(self, path: Place, message: str, hint: str = "") -> None:
+        node = self.tree.at(path)
+        shown = path[2:] if self._shorthand and path[:1] == ("services",) else path
+        self.problems.add(node.line, node.written or path_text(shown), message, hint)
 
 
 def _with_service_list(tree: Node) -> Node:
@@ -117,89 +228,28 @@ def _with_service_list(tree: Node) -> Node:
     return Node({**rest, "services": Node([Node(one, line)], line)}, tree.line)
 
 
-def load(path: Path, *, plugin_directories: Sequence[Path] = (), bulk_requester: str | None = None) -> LoadedConfig:
-    """Read a config file, find the components it names, and check their options.
-
-    Raises:
-        ConfigError: with every problem found in `problems`: `file:line path: message`, and what to do.
-        PluginError: a plugin that is asked for by id cannot be used.
-    """
-    file = read_config(path, bulk_requester=bulk_requester)
-    plugins = file.config.plugins
-    directories = [*(file.base_directory / each for each in plugins.directories), *plugin_directories]
-    registry = Registry.discover(plugins.allow, plugins.deny, directories)
-    problems: list[str] = []
-    services = []
-    for i, service in enumerate(file.config.services):
-        at: Path_ = ("services", i)
-        model = _component(file, (*at, "model", "source"), service.model.source, registry.model_source, problems)
-        features: tuple[Any, Any] | None = (None, PluginConfig())
-        if service.features is not None:
-            features = _component(
-                file, (*at, "features", "source"), service.features.source, registry.feature_source, problems
-            )
-        if model is not None and features is not None:
-            services.append(LoadedService(service, *model, *features))
-    if problems:
-        raise _refused(path, problems)
-    return LoadedConfig(file, tuple(services), registry)
-
-
-def _component(
-    file: ConfigFile, at: Path_, choice: SourceChoice, find: Any, problems: list[str]
-) -> tuple[Any, PluginConfig] | None:
-    """Class and options of a component; None where something is wrong with it."""
-    try:
-        cls = find(choice.name)
-    except PluginError as error:
-        problems.append(_line(file.place((*at, "name")), error.message, error.hint))
-        return None
-    try:
-        return cls, cls.Config.model_validate(choice.options)
-    except ValidationError as error:
-        problems += [_problem(file, cls.Config, at, each) for each in error.errors()]
-        return None
-
-
-# --------------------------------------------------------------------- problems
-def _refused(path: Path, problems: Sequence[str]) -> ConfigError:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return ConfigError(f"{path}: {count}", problems=tuple(problems))
-
-
-def _line(place: str, message: str, hint: str = "") -> str:
-    return f"{place}: {message}" + (f" (hint: {hint})" if hint else "")
-
-
-def _problem(file: ConfigFile, model: type[BaseModel], at: Path_, error: Any) -> str:
-    """One problem that pydantic found in `model`, which stands at `at`; never quotes a value."""
-    inside = tuple(step for step in error["loc"] if step != "[key]")
-    kind, message, hint = error["type"], error["msg"], ""
+# --------------------------------------------------------------------- what pydantic found, in our words
+def _explained(model: type[BaseModel], path: Place, error: Any) -> tuple[str, str]:
+    """Message and hint about one error; never quotes a value of the file."""
+    kind: str = error["type"]
     if kind == "extra_forbidden":
-        known = list(_model_at(model, inside[:-1]).model_fields)
-        nearest = get_close_matches(str(inside[-1]), known, 1)
-        message = "there is no such option"
+        known = list(_model_at(model, path[:-1]).model_fields)
+        nearest = get_close_matches(str(path[-1]), known, 1)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
-    elif kind == "missing":
-        message = "is missing"
-    elif kind == "value_error":
-        message = str(error["ctx"]["error"])
-    return _line(file.place((*at, *inside)), message, hint)
+        return "there is no such option", hint
+    if kind == "missing":
+        return "is missing", ""
+    if kind in ("value_error", "assertion_error"):
+        return str(error["ctx"]["error"]), ""
+    if kind == "string_type":
+        return "a text is expected", "put it in quotes"
+    return error["msg"].removeprefix("Input should be ").replace("a valid", "a"), ""
 
 
-def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel]:
+def _model_at(model: type[BaseModel], path: Place) -> type[BaseModel]:
     """The model that an option's name is to be looked up in."""
     for step in path:
         info = model.model_fields.get(step) if isinstance(step, str) else None
-        inner = next(_models_in(info.annotation), None) if info else None
-        model = inner or model
+        if info:
+            model = next((each for each in types_in(info.annotation) if issubclass(each, BaseModel)), model)
     return model
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        if issubclass(annotation, BaseModel):
-            yield annotation
-    elif get_origin(annotation) is not None:
-        for argument in get_args(annotation):
-            yield from _models_in(argument)

@@ -6,20 +6,23 @@ trailing commas, quoted booleans, integers as text. Lines are kept, so that prob
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final
 
 from sfs_core.config.document import Node
-from sfs_core.errors import ConfigError
+from sfs_core.config.problems import Problems
 
 __all__ = ["is_reference", "native_from_reference"]
 
-_DEFAULT_CONNECT_MS: Final = 500
-_DEFAULT_TIMEOUT_MS: Final = 2000
+Warning_ = tuple[int, str]
+"""The line, and what is done otherwise there."""
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,10}")
 _BACKOFF_MODES: Final = ("INVALID_MODE", "FIXED_BACKOFF", "EXPONENTIAL_BACKOFF", "RANDOM_BACKOFF")
 _SOURCE_TYPES: Final = ("INVALID_SOURCE_TYPE", "ST_FILE", "ST_OSS", "ST_HTTP", "ST_DP")
+_MODEL_SOURCES: Final = {"ST_FILE": "local", "ST_OSS": "s3", "ST_HTTP": "http"}
 _MOCK_TYPES: Final = ("INVALID_MOCK_DATA_TYPE", "MDT_RANDOM", "MDT_FIXED")
 
 # What each message may hold: a type name, an enum's names, or a nested message. `[...]` is a list of messages.
@@ -96,110 +99,92 @@ _NOT_HERE: Final = {
     "brpc_builtin_service_port": "there are no debug pages; /health and /ready are on the other ports",
     "metrics_exposer_port": "this version has no metrics port",
     "worker_num": "requests are served by one event loop",
-    "streaming_mode": "the reference ignores it too",
 }
 
 
 def is_reference(tree: Node) -> bool:
     """Whether a document is a serving JSON of the reference rather than a config of ours."""
-    return not {"serverConf", "server_conf", "clusterConf", "cluster_conf", "modelConf", "model_conf"}.isdisjoint(
-        tree.value
-    )
+    blocks = [name for name in _SERVING if name != "id"]
+    return not {*blocks, *map(_camel_case, blocks)}.isdisjoint(tree.value)
 
 
-def native_from_reference(tree: Node, path: Path) -> tuple[Node, tuple[str, ...]]:
-    """The config of ours that says the same, and warnings about what cannot be said.
+def native_from_reference(tree: Node, problems: Problems) -> tuple[Node, list[Warning_]]:
+    """The config of ours that says the same, and what it says that is done otherwise here.
 
-    Raises:
-        ConfigError: with every unknown key and wrong type in `problems`, or for what is not served (TLS).
+    Unknown keys, wrong types, missing values and what is not served (TLS) are noted in `problems`; the config then
+    lacks them.
     """
-    reader = _Reader(path)
-    serving = reader.message(tree, _SERVING, "")
-    reader.raise_problems()
-    converter = _Converter(path)
-    native = converter.convert(serving)
-    converter.raise_problems()
-    return native, tuple(converter.warnings)
+    serving = _Reader(problems).message(tree, _SERVING, "")
+    converter = _Converter(problems)
+    return converter.convert(serving), converter.warnings
 
 
-class _Problems:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._problems: list[str] = []
-
-    def problem(self, node: Node, where: str, message: str, hint: str = "") -> None:
-        """Note a problem at a node."""
-        more = f" (hint: {hint})" if hint else ""
-        self._problems.append(f"{self._path}:{node.line} {where}: {message}{more}")
-
-    def raise_problems(self) -> None:
-        """Raise what was noted, if anything was."""
-        if self._problems:
-            count = "1 problem" if len(self._problems) == 1 else f"{len(self._problems)} problems"
-            raise ConfigError(f"{self._path}: {count}", problems=tuple(self._problems))
-
-
-class _Reader(_Problems):
+class _Reader:
     """Checks names and types; gives the same tree with snake_case names and proper values."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+
+    def _problem(self, node: Node, where: str, message: str, hint: str = "") -> None:
+        self._problems.add(node.line, where, message, hint)
 
     def message(self, node: Node, fields: Fields, where: str) -> Node:
         if not isinstance(node.value, dict):
-            self.problem(node, where, "an object is expected")
-            return Node({}, node.line)
+            self._problem(node, where, "an object is expected")
+            return Node({}, node.line, where)
         names = {_camel_case(name): name for name in fields} | {name: name for name in fields}
         read: dict[str, Node] = {}
         for key, child in node.value.items():
-            place = f"{where}.{key}" if where else key
             name = names.get(key)
+            place = f"{where}.{_camel_case(name or key)}".lstrip(".")
             if name is None:
                 nearest = get_close_matches(key, names, 1)
-                self.problem(
-                    child, place, "there is no such option", f"did you mean {nearest[0]!r}?" if nearest else ""
-                )
+                hint = f"did you mean {nearest[0]!r}?" if nearest else ""
+                self._problem(child, f"{where}.{key}".lstrip("."), "there is no such option", hint)
             elif name in read:
-                self.problem(child, place, "is given twice, in two spellings")
+                self._problem(child, place, "is given twice, in two spellings")
             elif child.value is not None:
                 read[name] = self._field(child, fields[name], place)
-        return Node(read, node.line)
+        return Node(read, node.line, where)
 
     def _field(self, node: Node, kind: Any, where: str) -> Node:
         if isinstance(kind, dict):
             return self.message(node, kind, where)
         if isinstance(kind, list):
             if not isinstance(node.value, list):
-                self.problem(node, where, "a list is expected")
-                return Node([], node.line)
+                self._problem(node, where, "a list is expected")
+                return Node([], node.line, where)
             children = [self.message(child, kind[0], f"{where}[{i}]") for i, child in enumerate(node.value)]
-            return Node(children, node.line)
+            return Node(children, node.line, where)
         read: Callable[[Node, str], Any] = {
             "string": self._string,
             "int": self._int,
             "bool": self._bool,
             "map": self._map,
         }.get(kind if isinstance(kind, str) else "", lambda n, w: self._enum(n, w, kind))
-        return Node(read(node, where), node.line)
+        return Node(read(node, where), node.line, where, node.template)
 
     def _string(self, node: Node, where: str) -> str:
         if not isinstance(node.value, str):
-            self.problem(node, where, "a text is expected")
+            self._problem(node, where, "a text is expected")
             return ""
         return node.value
 
     def _int(self, node: Node, where: str) -> int:
         value = node.value
-        if isinstance(value, str) and value.strip().removeprefix("-").isdigit():
+        if isinstance(value, str) and _INTEGER.fullmatch(value):
             value = int(value)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not -(1 << 31) <= value < 1 << 31:
-            self.problem(node, where, "a whole number is expected")
+            self._problem(node, where, "a whole number of at most 32 bits is expected")
             return 0
         return value
 
     def _bool(self, node: Node, where: str) -> bool:
         value = {"true": True, "false": False}.get(node.value) if isinstance(node.value, str) else node.value
         if not isinstance(value, bool):
-            self.problem(node, where, "true or false is expected")
+            self._problem(node, where, "true or false is expected")
             return False
         return value
 
@@ -207,15 +192,18 @@ class _Reader(_Problems):
         if isinstance(node.value, int) and not isinstance(node.value, bool) and 0 <= node.value < len(names):
             return names[node.value]
         if node.value not in names:
-            self.problem(node, where, f"one of {', '.join(names)} is expected")
+            self._problem(node, where, f"one of {', '.join(names)} is expected")
             return names[0]
         return str(node.value)
 
     def _map(self, node: Node, where: str) -> dict[str, Node]:
-        if not isinstance(node.value, dict) or not all(isinstance(v.value, str) for v in node.value.values()):
-            self.problem(node, where, "an object of texts is expected")
+        if not isinstance(node.value, dict):
+            self._problem(node, where, "an object of texts is expected")
             return {}
-        return dict(node.value)
+        return {
+            key: Node(self._string(child, f"{where}.{key}"), child.line, f"{where}.{key}", child.template)
+            for key, child in node.value.items()
+        }
 
 
 def _camel_case(name: str) -> str:
@@ -236,225 +224,200 @@ class _Message:
         return self.node.value[name].value if name in self.node.value else default
 
     def message(self, name: str) -> _Message:
-        return _Message(self.node.value.get(name, Node({}, self.node.line)))
+        found = self.node.value.get(name)
+        return _Message(found or Node({}, self.node.line, self.where(name)))
 
-    def line(self, name: str) -> int:
-        return int(self.node.value[name].line) if name in self.node.value else self.node.line
+    def where(self, name: str) -> str:
+        """The place of a field as the file writes it."""
+        return f"{self.node.written}.{_camel_case(name)}".lstrip(".")
+
+    def field(self, name: str, value: Any) -> Node:
+        """A value that is made of a field, where that stands."""
+        found = self.node.value.get(name, self.node)
+        return Node(value, found.line, self.where(name), found.template)
 
 
-class _Converter(_Problems):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.warnings: list[str] = []
+class _Converter:
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self.warnings: list[Warning_] = []
 
     def convert(self, node: Node) -> Node:
         serving = _Message(node)
         server, cluster = serving.message("server_conf"), serving.message("cluster_conf")
-        channel = cluster.message("channel_desc")
-        self._refuse_tls(server, "serverConf")
-        self._refuse_tls(channel, "clusterConf.channelDesc")
+        self._refuse_tls(server)
         for name, instead in _NOT_HERE.items():
             if server.get(name, 0):
-                place = f"{self._path}:{server.line(name)} serverConf.{_camel_case(name)}"
-                self.warnings.append(f"{place} has no effect: {instead}")
+                self._warn(server, name, f"has no effect: {instead}")
         native = {
-            "party": self._needed(cluster, "self_id", "clusterConf.selfId"),
+            "party": self._needed(cluster, "self_id"),
             "listen": self._listen(server),
             "parties": self._parties(cluster),
-            "link": self._link(channel),
+            "link": self._link(cluster.message("channel_desc")),
             "services": Node([self._service(serving, server)], node.line),
-            "cache": self._cache(serving.message("model_conf")),
         }
-        if server.get("max_concurrency", 0) > 0:
-            native["limits"] = _node({"max_concurrency": server.get("max_concurrency", 0)}, server.node.line)
-        if server.get("op_exec_worker_num", 0) > 0:
-            native["blocking_threads"] = Node(server.get("op_exec_worker_num", 0), server.line("op_exec_worker_num"))
-        return Node({key: value for key, value in native.items() if value is not None}, node.line)
+        model = serving.message("model_conf")
+        if base := model.get("base_path", ""):
+            native["cache"] = model.field("base_path", base)
+        if (limit := server.get("max_concurrency", 0)) > 0:
+            native["limits"] = Node({"max_concurrency": server.field("max_concurrency", limit)}, server.node.line)
+        if (threads := server.get("op_exec_worker_num", 0)) > 0:
+            native["blocking_threads"] = server.field("op_exec_worker_num", threads)
+        return Node(native, node.line)
 
-    def _refuse_tls(self, message: _Message, where: str) -> None:
+    def _problem(self, message: _Message, name: str, text: str, hint: str = "") -> None:
+        self._problems.add(message.field(name, None).line, message.where(name), text, hint)
+
+    def _warn(self, message: _Message, name: str, text: str) -> None:
+        self.warnings.append((message.field(name, None).line, f"{message.where(name)} {text}"))
+
+    def _refuse_tls(self, message: _Message) -> None:
         if message.has("tls_config"):
-            self.problem(
-                message.node.value["tls_config"],
-                f"{where}.tlsConfig",
-                "TLS is not served by this version",
-                "leave it out, inside a network that is protected otherwise",
-            )
+            hint = "leave it out, inside a network that is protected otherwise"
+            self._problem(message, "tls_config", "TLS is not served by this version", hint)
 
-    def _needed(self, message: _Message, name: str, where: str) -> Node:
+    def _needed(self, message: _Message, name: str) -> Node:
         if not message.get(name, ""):
-            self.problem(message.node, where, "is missing")
-        return Node(message.get(name, ""), message.line(name))
+            self._problem(message, name, "is missing")
+        return message.field(name, message.get(name, ""))
+
+    def _seconds(self, message: _Message, name: str, default: int) -> Node:
+        milliseconds = message.get(name, 0)
+        if milliseconds < 0:
+            self._warn(message, name, f"is below 0, which means the default of {default} ms, as in the reference")
+        return message.field(name, (milliseconds if milliseconds > 0 else default) / 1000)
 
     def _listen(self, server: _Message) -> Node:
-        self._needed(server, "host", "serverConf.host")
-        listen = {"host": Node(server.get("host", ""), server.line("host"))}
-        if server.get("service_port", 0):
-            listen["service"] = Node(server.get("service_port", 0), server.line("service_port"))
-        if not server.get("communication_port", 0):
-            self.problem(server.node, "serverConf.communicationPort", "is missing")
-        listen["communication"] = Node(server.get("communication_port", 0), server.line("communication_port"))
-        return Node(listen, server.node.line)
+        listen = {"host": self._needed(server, "host"), "communication": self._needed(server, "communication_port")}
+        if port := server.get("service_port", 0):
+            listen["service"] = server.field("service_port", port)
+        return Node(listen, server.node.line, server.node.written)
 
     def _parties(self, cluster: _Message) -> Node:
         parties: dict[str, Node] = {}
-        for i, node in enumerate(cluster.get("parties", [])):
-            party, where = _Message(node), f"clusterConf.parties[{i}]"
-            name = self._needed(party, "id", f"{where}.id").value
+        for node in cluster.get("parties", []):
+            party = _Message(node)
+            name = self._needed(party, "id").value
             if name in parties:
-                self.problem(node, where, f"party {name!r} is listed twice")
-            parties[name] = self._needed(party, "address", f"{where}.address")
-        return Node(parties, cluster.line("parties"))
+                self._problem(party, "id", "this party is listed twice")
+            parties[name] = self._needed(party, "address")
+        return cluster.field("parties", parties)
 
     def _link(self, channel: _Message) -> Node:
-        link: dict[str, Any] = {
-            "protocol": channel.get("protocol", "") or "baidu_std",
-            "timeout": _seconds(channel.get("rpc_timeout_ms", 0), _DEFAULT_TIMEOUT_MS),
-            "connect_timeout": _seconds(channel.get("connect_timeout_ms", 0), _DEFAULT_CONNECT_MS),
-            "handshake_attempts": max(channel.get("handshake_max_retry_cnt", 0), 0) or 60,
-            "handshake_interval": _seconds(channel.get("handshake_retry_interval_ms", 0), 5000),
-            "retry": _retry(channel.message("retry_policy_config")),
+        self._refuse_tls(channel)
+        attempts = channel.get("handshake_max_retry_cnt", 0)
+        link = {
+            "protocol": channel.field("protocol", channel.get("protocol", "") or "baidu_std"),
+            "timeout": self._seconds(channel, "rpc_timeout_ms", 2000),
+            "connect_timeout": self._seconds(channel, "connect_timeout_ms", 500),
+            "handshake_attempts": channel.field("handshake_max_retry_cnt", attempts if attempts > 0 else 60),
+            "handshake_interval": self._seconds(channel, "handshake_retry_interval_ms", 5000),
+            "retry": self._retry(channel.message("retry_policy_config")),
         }
-        return _node(link, channel.node.line)
+        return Node(link, channel.node.line, channel.node.written)
+
+    def _retry(self, policy: _Message) -> Node:
+        retries = policy.get("max_retry_count", 0)
+        retry = {
+            # 0 means the default there; a negative number, which let any count pass there, means none
+            "retries": policy.field("max_retry_count", 0 if retries < 0 else retries or 3),
+            "unavailable": policy.field("retry_custom", policy.get("retry_custom", False)),
+            "anything": policy.field("retry_aggressive", policy.get("retry_aggressive", False)),
+        }
+        mode = policy.get("backoff_mode", "FIXED_BACKOFF")
+        if mode == "EXPONENTIAL_BACKOFF":
+            config = policy.message("exponential_backoff_config")
+            retry["backoff"] = policy.field("backoff_mode", "exponential")
+            retry["interval"] = self._seconds(config, "init_ms", 10)
+            retry["factor"] = config.field("factor", config.get("factor", 0) or 2)
+        elif mode == "RANDOM_BACKOFF":
+            config = policy.message("random_backoff_config")
+            retry["backoff"] = policy.field("backoff_mode", "random")
+            retry["interval"] = self._seconds(config, "min_ms", 10)
+            retry["longest"] = self._seconds(config, "max_ms", 50)
+        else:
+            retry["interval"] = self._seconds(policy.message("fixed_backoff_config"), "interval_ms", 10)
+        return Node(retry, policy.node.line, policy.node.written)
 
     def _service(self, serving: _Message, server: _Message) -> Node:
-        service = {"service": self._needed(serving, "id", "id"), "model": self._model(serving.message("model_conf"))}
-        features = self._features(serving.message("feature_source_conf"))
+        service = {"service": self._needed(serving, "id"), "model": self._model(serving.message("model_conf"))}
+        features = self._features(serving)
         mapping = server.get("feature_mapping", {})
         if features is not None:
-            block = {"source": features, "mapping": Node(mapping, server.line("feature_mapping"))}
-            service["features"] = Node(block, features.line)
+            block = {"source": features, "mapping": server.field("feature_mapping", mapping)}
+            service["features"] = Node(block, features.line, features.written)
         elif mapping:
-            self.problem(server.node, "serverConf.featureMapping", "there is no featureSourceConf that it could map")
+            self._problem(server, "feature_mapping", "there is no featureSourceConf that it could map")
         return Node(service, serving.node.line)
 
     # ------------------------------------------------------------- the model
-    def _cache(self, model: _Message) -> Node | None:
-        base = model.get("base_path", "")
-        return Node(base, model.line("base_path")) if base else None
-
     def _model(self, model: _Message) -> Node:
         kind = model.get("source_type", "INVALID_SOURCE_TYPE")
-        source: dict[str, Any] = {"path": self._needed(model, "source_path", "modelConf.sourcePath")}
-        if kind == "ST_FILE":
-            source["name"] = "local"
-        elif kind == "ST_OSS":
-            source["name"] = "s3"
-            source |= self._plain_options(model, "oss_source_meta")
+        name = model.field("source_type", _MODEL_SOURCES.get(kind, ""))
+        source = {"name": name, "path": self._needed(model, "source_path")}
+        if not name.value:
+            text = f"{kind} is not served; " if kind == "ST_DP" else ""
+            self._problem(model, "source_type", f"{text}one of {', '.join(_MODEL_SOURCES)} is expected")
+        if kind == "ST_OSS":
+            if not model.has("oss_source_meta"):
+                self._problem(model, "oss_source_meta", "is missing")
+            source |= model.message("oss_source_meta").node.value
         elif kind == "ST_HTTP":
-            source["name"] = "http"
-            source |= self._http_model(model.message("http_source_meta"))
-        else:
-            source["name"] = ""
-            served = "ST_FILE, ST_OSS or ST_HTTP is expected"
-            known = model.node.value.get("source_type", model.node)
-            text = f"{kind} is not served; {served}" if kind == "ST_DP" else served
-            self.problem(known, "modelConf.sourceType", text)
-        native: dict[str, Any] = {"source": _node(source, model.node.line)}
-        if model.get("source_sha256", ""):
-            native["sha256"] = Node(model.get("source_sha256", ""), model.line("source_sha256"))
-        return _node(native, model.node.line)
-
-    def _plain_options(self, model: _Message, name: str) -> dict[str, Any]:
-        if not model.has(name):
-            self.problem(model.node, f"modelConf.{_camel_case(name)}", "is missing")
-        return dict(model.message(name).node.value)
-
-    def _http_model(self, meta: _Message) -> dict[str, Any]:
-        self._refuse_tls(meta, "modelConf.httpSourceMeta")
-        return {
-            "connect_timeout": _seconds(meta.get("connect_timeout_ms", 0), 60_000),
-            "timeout": _seconds(meta.get("timeout_ms", 0), 120_000),
-        }
+            meta = model.message("http_source_meta")
+            self._refuse_tls(meta)
+            source["connect_timeout"] = self._seconds(meta, "connect_timeout_ms", 60_000)
+            source["timeout"] = self._seconds(meta, "timeout_ms", 120_000)
+        native = {"source": Node(source, model.node.line, model.node.written)}
+        if sha256 := model.get("source_sha256", ""):
+            native["sha256"] = model.field("source_sha256", sha256)
+        return Node(native, model.node.line, model.node.written)
 
     # ---------------------------------------------------------- the features
-    def _features(self, options: _Message) -> Node | None:
-        given = [name for name in ("mock_opts", "http_opts", "csv_opts", "streaming_opts") if options.has(name)]
-        if not given:
-            if options.node.value or options.has("mock_opts"):
-                self.problem(options.node, "featureSourceConf", "one of mockOpts, csvOpts, httpOpts, streamingOpts")
-            return None
-        if len(given) > 1:
-            self.problem(options.node, "featureSourceConf", "several sources are given, one is expected")
-        chosen = options.message(given[0])
-        source = {
+    def _features(self, serving: _Message) -> Node | None:
+        options = serving.message("feature_source_conf")
+        sources: dict[str, Callable[[_Message], dict[str, Node]]] = {
             "mock_opts": self._mock,
-            "csv_opts": self._csv,
             "http_opts": self._http_features,
+            "csv_opts": self._csv,
             "streaming_opts": self._streaming,
-        }[given[0]](chosen)
-        return _node(source, chosen.node.line)
-
-    def _mock(self, options: _Message) -> dict[str, Any]:
-        random = options.get("type", "") == "MDT_RANDOM"
-        return {"name": "mock", "type": "random" if random else "fixed"}
-
-    def _csv(self, options: _Message) -> dict[str, Any]:
-        return {
-            "name": "csv",
-            "path": self._needed(options, "file_path", "featureSourceConf.csvOpts.filePath"),
-            "id_column": self._needed(options, "id_name", "featureSourceConf.csvOpts.idName"),
         }
+        given = [name for name in sources if options.has(name)]
+        if len(given) != 1 and serving.has("feature_source_conf"):
+            names = ", ".join(map(_camel_case, sources))
+            self._problem(serving, "feature_source_conf", f"exactly one of {names} is expected")
+        if not given:
+            return None
+        chosen = options.message(given[0])
+        source = sources[given[0]](chosen)
+        return Node(
+            {"name": options.field(given[0], given[0].removesuffix("_opts")), **source},
+            chosen.node.line,
+            chosen.node.written,
+        )
 
-    def _streaming(self, options: _Message) -> dict[str, Any]:
-        where = "featureSourceConf.streamingOpts"
+    def _mock(self, options: _Message) -> dict[str, Node]:
+        return {"type": options.field("type", "random" if options.get("type", "") == "MDT_RANDOM" else "fixed")}
+
+    def _csv(self, options: _Message) -> dict[str, Node]:
+        for name in ("streaming_mode", "block_size"):
+            if options.get(name, 0):
+                self._warn(options, name, "has no effect, as in the reference")
+        return {"path": self._needed(options, "file_path"), "id_column": self._needed(options, "id_name")}
+
+    def _streaming(self, options: _Message) -> dict[str, Node]:
         if options.get("file_format", "") not in ("", "CSV"):
-            self.problem(options.node, f"{where}.fileFormat", "only CSV is served")
-        source: dict[str, Any] = {
-            "name": "streaming",
-            "path": self._needed(options, "file_path", f"{where}.filePath"),
-            "id_column": self._needed(options, "id_name", f"{where}.idName"),
-        }
-        if options.get("block_size", 0) > 0:
-            source["block_size"] = options.get("block_size", 0)
+            self._problem(options, "file_format", "only CSV is served")
+        source = {"path": self._needed(options, "file_path"), "id_column": self._needed(options, "id_name")}
+        if (size := options.get("block_size", 0)) > 0:
+            source["block_size"] = options.field("block_size", size)
         return source
 
-    def _http_features(self, options: _Message) -> dict[str, Any]:
-        self._refuse_tls(options, "featureSourceConf.httpOpts")
+    def _http_features(self, options: _Message) -> dict[str, Node]:
+        self._refuse_tls(options)
         return {
-            "name": "http",
-            "endpoint": self._needed(options, "endpoint", "featureSourceConf.httpOpts.endpoint"),
-            "resolve_all": options.get("enable_lb", False),
-            "connect_timeout": _seconds(options.get("connect_timeout_ms", 0), _DEFAULT_CONNECT_MS),
-            "timeout": _seconds(options.get("timeout_ms", 0), 1000),
-            "retry": _retry(options.message("retry_policy_config")),
+            "endpoint": self._needed(options, "endpoint"),
+            "resolve_all": options.field("enable_lb", options.get("enable_lb", False)),
+            "connect_timeout": self._seconds(options, "connect_timeout_ms", 500),
+            "timeout": self._seconds(options, "timeout_ms", 1000),
+            "retry": self._retry(options.message("retry_policy_config")),
         }
-
-
-def _retry(policy: _Message) -> dict[str, Any]:
-    retries = policy.get("max_retry_count", 0)
-    retry: dict[str, Any] = {
-        "retries": 0 if retries < 0 else retries or 3,  # 0 means the default there; a negative number now means none
-        "unavailable": policy.get("retry_custom", False),
-        "anything": policy.get("retry_aggressive", False),
-    }
-    mode = policy.get("backoff_mode", "FIXED_BACKOFF")
-    if mode == "EXPONENTIAL_BACKOFF":
-        config = policy.message("exponential_backoff_config")
-        retry |= {
-            "backoff": "exponential",
-            "interval": _seconds(config.get("init_ms", 0), 10),
-            "factor": config.get("factor", 0) or 2,
-        }
-    elif mode == "RANDOM_BACKOFF":
-        config = policy.message("random_backoff_config")
-        retry |= {
-            "backoff": "random",
-            "interval": _seconds(config.get("min_ms", 0), 10),
-            "longest": _seconds(config.get("max_ms", 0), 50),
-        }
-    else:
-        retry["interval"] = _seconds(policy.message("fixed_backoff_config").get("interval_ms", 0), 10)
-    return retry
-
-
-def _seconds(milliseconds: int, default: int) -> float:
-    return (milliseconds if milliseconds > 0 else default) / 1000
-
-
-def _node(value: Any, line: int) -> Node:
-    """A plain tree as nodes of one line; nodes in it keep theirs."""
-    if isinstance(value, Node):
-        return value
-    if isinstance(value, dict):
-        return Node({key: _node(child, line) for key, child in value.items()}, line)
-    return Node(value, line)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from sfs_core.config.address import read_address
+from sfs_core.sdk.context import PluginConfig
 
 __all__ = [
     "Batching",
@@ -46,14 +50,30 @@ def _seconds(value: Any) -> Any:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _address(value: str) -> str:
+    read_address(value)
+    return value
+
+
+def _expanded(value: Path) -> Path:
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home directory") from None
+
+
 Id = Annotated[str, AfterValidator(_safe_id)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")]),
+    Field(gt=0, le=86_400, allow_inf_nan=False),
+]
 Bytes = Annotated[int, Field(gt=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class _Section(PluginConfig):
+    """A part of a config, under the rules that plugins' options are under too."""
 
 
 class Listen(_Section):
@@ -64,14 +84,24 @@ class Listen(_Section):
     service: Port | None = None
     """Port for callers; absent: this party answers peers only. 0 takes any free one."""
     communication: Port
-    """Port for the other parties."""
+    """Port for the other parties. 0 takes any free one."""
+
+    @model_validator(mode="after")
+    def _different(self) -> Listen:
+        if self.service and self.service == self.communication:
+            raise ValueError("service and communication need different ports")
+        return self
 
 
 class Peer(_Section):
     """Where a party listens to the others."""
 
-    address: str = Field(min_length=1)
+    address: Annotated[str, AfterValidator(_address)]
     """`host:port` of its communication port, also with `http://` before it."""
+
+
+def _peer(value: Any) -> Any:
+    return {"address": value} if isinstance(value, str) else value
 
 
 class Retry(_Section):
@@ -148,9 +178,9 @@ class Batching(_Section):
 class SourceChoice(_Section):
     """A component picked by name; all other keys are its own options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow")
 
-    name: str
+    name: str = Field(min_length=1)
     """The component's name, see `sfs plugins list`."""
 
     @property
@@ -180,15 +210,15 @@ class Features(_Section):
 
     source: SourceChoice
     """Where they are looked up."""
-    mapping: dict[str, str] = {}
+    mapping: dict[str, str] = Field(default={})
     """Name at the source: name in the model. Names that are equal need no entry."""
 
     @field_validator("mapping")
     @classmethod
     def _one_to_one(cls, value: dict[str, str]) -> dict[str, str]:
-        twice = sorted({name for name in value.values() if list(value.values()).count(name) > 1})
+        twice = sorted(name for name, times in Counter(value.values()).items() if times > 1)
         if twice:
-            raise ValueError(f"several source names stand for {', '.join(twice)}")
+            raise ValueError(f"several source names stand for {', '.join(twice[:10])}")
         return value
 
 
@@ -206,11 +236,11 @@ class Service(_Section):
 class Plugins(_Section):
     """Which installed plugins may be loaded."""
 
-    allow: list[str] = []
+    allow: list[str] = Field(default=[])
     """Ids (patterns with *) of plugins to load; empty: all."""
-    deny: list[str] = []
+    deny: list[str] = Field(default=[])
     """Ids (patterns with *) of plugins not to load."""
-    directories: list[Path] = []
+    directories: list[Annotated[Path, AfterValidator(_expanded)]] = Field(default=[])
     """Folders of one-file plugins (*.py) to load as well."""
 
 
@@ -222,7 +252,7 @@ class BulkScoring(_Section):
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sfs"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sfs"
 
 
 class ServerConfig(_Section):
@@ -232,7 +262,7 @@ class ServerConfig(_Section):
     """This party's id."""
     listen: Listen
     """Its ports."""
-    parties: dict[Id, Peer] = Field(min_length=2)
+    parties: dict[Id, Annotated[Peer, BeforeValidator(_peer, json_schema_input_type=Peer | str)]] = Field(min_length=2)
     """All parties, this one included: their ids, and where each answers the others."""
     services: list[Service] = Field(min_length=1)
     """The models served. A single one may be written without this level: service, model, features."""
@@ -244,26 +274,19 @@ class ServerConfig(_Section):
     """What one caller or peer may ask."""
     plugins: Plugins = Plugins()
     """Which plugins may be loaded."""
-    cache: Path = Field(default_factory=_cache)
+    cache: Annotated[Path, AfterValidator(_expanded)] = Field(default_factory=_cache)
     """Folder that model packages are fetched into."""
     blocking_threads: int = Field(default=16, gt=0, le=1000)
     """Threads for feature sources that wait and operators that take long."""
     bulk_scoring: BulkScoring | None = None
     """Turns bulk scoring on; needs a `streaming` or `mock` feature source."""
 
-    @field_validator("parties", mode="before")
-    @classmethod
-    def _short_addresses(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {party: {"address": peer} if isinstance(peer, str) else peer for party, peer in value.items()}
-
     @model_validator(mode="after")
     def _consistent(self) -> ServerConfig:
         if self.party not in self.parties:
             raise ValueError(f"party {self.party!r} is not among parties ({', '.join(self.parties)})")
         if self.bulk_scoring and self.bulk_scoring.requester not in self.parties:
-            raise ValueError(f"bulk_scoring.requester {self.bulk_scoring.requester!r} is not among parties")
+            raise ValueError(f"bulk_scoring.requester is not among parties ({', '.join(self.parties)})")
         names = [service.service for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same id")

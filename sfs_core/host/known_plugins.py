@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["KNOWN_PLUGINS"]
+__all__ = ["KNOWN_PLUGINS", "PLANNED_PLUGINS"]
+
+PLANNED_PLUGINS: Final[dict[tuple[str, str], str]] = {
+    ("feature_source", "http"): "sfs-feature-http",
+    ("model_source", "http"): "sfs-model-http",
+    ("model_source", "s3"): "sfs-model-s3",
+}
+"""What the reference's configs can ask for and no plugin offers yet."""
 
 KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
     ("feature_source", "csv"): "sfs-feature-csv",

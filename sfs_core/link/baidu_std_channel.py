@@ -9,7 +9,7 @@ from typing import Final, cast
 from google.protobuf.message import DecodeError
 
 from sfs_core.codec.dialect import BodyError
-from sfs_core.link.address import Address
+from sfs_core.config.address import Address
 from sfs_core.link.connect import connect
 from sfs_core.link.framing import FrameCutter, FrameError, message_of, read_meta, request_frame
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from sfs_core.config.address import parse_address
 from sfs_core.errors import ConfigError
-from sfs_core.link.address import parse_address
 from sfs_core.link.baidu_std_channel import BaiduStdChannel
 from sfs_core.link.http_channel import HttpChannel
 from sfs_core.link.outgoing import Channel

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
-from sfs_core.link.address import Address
+from sfs_core.config.address import Address
 from sfs_core.link.outgoing import TransportError
 from sfs_core.link.retry import FailureKind
 

@@ -12,8 +12,8 @@ import httptools
 from google.protobuf.message import DecodeError, Message
 
 from sfs_core.codec.dialect import from_json, to_json
+from sfs_core.config.address import Address
 from sfs_core.errors import RequestError
-from sfs_core.link.address import Address
 from sfs_core.link.connect import connect
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy

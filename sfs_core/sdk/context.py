@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from logging import Logger
@@ -11,8 +12,18 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from sfs_core.batch import Schema
+from sfs_core.errors import ConfigError
 
-__all__ = ["FeatureContext", "PluginConfig", "PluginContext"]
+__all__ = ["FeatureContext", "PluginConfig", "PluginContext", "types_in"]
+
+
+def types_in(annotation: Any) -> Iterator[type]:
+    """The plain types that an annotation is made of: those of a union, a list, a mapping."""
+    arguments = get_args(annotation)
+    if not arguments and isinstance(annotation, type):
+        yield annotation
+    for argument in arguments:
+        yield from types_in(argument)
 
 
 class PluginConfig(BaseModel):
@@ -27,8 +38,7 @@ class PluginConfig(BaseModel):
     @classmethod
     def _no_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool):  # which Python, and so pydantic, takes for 1 or 0
-            annotation = cls.model_fields[info.field_name or ""].annotation
-            types = {annotation, *get_args(annotation)}
+            types = set(types_in(cls.model_fields[info.field_name or ""].annotation))
             if bool not in types and types & {int, float}:
                 raise ValueError("a number is expected")
         return value
@@ -51,8 +61,15 @@ class PluginContext:
     base_directory: Path
 
     def resolve(self, path: str | Path) -> Path:
-        """`path` made absolute: `~` expanded, relative to `base_directory`."""
-        return self.base_directory / Path(path).expanduser()
+        """`path` made absolute: `~` expanded, relative to `base_directory`.
+
+        Raises:
+            ConfigError: it begins with the home directory of nobody.
+        """
+        try:
+            return self.base_directory / Path(path).expanduser()
+        except RuntimeError:
+            raise ConfigError("a path begins with a home directory (~) that there is not") from None
 
 
 @dataclass(frozen=True, slots=True)

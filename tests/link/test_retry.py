@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sfs_core.config.address import Address, parse_address
 from sfs_core.errors import ConfigError
-from sfs_core.link.address import Address, parse_address
 from sfs_core.link.retry import FailureKind, RetryPolicy, exponential_backoff, fixed_backoff, random_backoff
 from sfs_core.link.text import short_text
 
