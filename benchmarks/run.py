@@ -100,7 +100,7 @@ def _write_features(folder: Path) -> dict[str, Path]:
 def _write_packages(model: str, folder: Path) -> dict[str, Path]:
     operator = Registry.discover().operator
     if model == "linear":
-        weights = {party: {name: 0.1 for name in names} for party, names in _features().items()}
+        weights = {party: dict.fromkeys(names, 0.1) for party, names in _features().items()}
         graphs = split_linear(operator, weights, label_holder="alice", intercept=0.5, link="LF_SIGMOID_RAW")
     else:
         owner = {name: party for party, names in _features().items() for name in names}

@@ -191,9 +191,13 @@ def _scores(history: Mapping[str, list[Batch]], last: _Round, rows: int) -> Batc
     (scores,) = history[exit_node]
     if scores.num_rows != rows:
         raise GraphError(f"{scores.num_rows} scores for {rows} rows", node=exit_node)
-    if scores.schema.all_float64 and scores.form != "columns":
+    schema = scores.schema
+    if schema.all_float64 and scores.form != "columns":
         return scores
     try:
-        return Batch(Schema((name, pa.float64()) for name in scores.schema.names), rows, matrix=scores.matrix())
+        matrix = scores.matrix()
     except SfsError as error:
         raise SfsError(error.message, code=ErrorCode.UNEXPECTED_ERROR, node=exit_node) from None
+    if not schema.all_float64:
+        schema = Schema((name, pa.float64()) for name in schema.names)
+    return Batch(schema, rows, matrix=matrix)
