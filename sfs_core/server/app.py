@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from sfs_core.config.loader import LoadedConfig
 from sfs_core.config.schema import Retry
 from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.predictor import Predictor
-from sfs_core.errors import SfsError
+from sfs_core.errors import ErrorCode, GraphError, PeerError, SfsError
 from sfs_core.link.channel import open_channel
 from sfs_core.link.listener import Limits, Listener
 from sfs_core.link.peer import PeerClient
@@ -75,6 +76,7 @@ class Server:
             self._config.blocking_threads, thread_name_prefix="sfs-blocking", initializer=quiet_numpy
         )
         self._models: dict[str, ServedModel] = {}
+        self._told_peers = ModelInfoHandler(self._models)
         self._peers: dict[str, PeerClient] = {}
         self._communication: Listener | None = None
         self._service: Listener | None = None
@@ -106,7 +108,7 @@ class Server:
         try:
             await self._load(progress)
             await self._open_communication()
-            await asyncio.gather(*(self._agree(model) for model in self._models.values()))
+            await self._agree_on_all()
             await self._open_service()
         except BaseException:
             await self.stop(grace=0)
@@ -141,7 +143,7 @@ class Server:
         }
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(self._models),
-            (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models),
+            (f"{_APIS}.ModelService", "GetModelInfo"): self._told_peers,
         }
         bulk = self._config.bulk_scoring
         if bulk is not None and bulk.requester != self.party:
@@ -159,6 +161,24 @@ class Server:
 
     def _rows_when_ready(self) -> int | None:
         return self.row_count() if self.ready.is_set() else None
+
+    async def _agree_on_all(self) -> None:
+        try:
+            await asyncio.gather(*(self._agree(model) for model in self._models.values()))
+        except (GraphError, PeerError) as error:
+            if isinstance(error, GraphError) or error.code == ErrorCode.NOT_FOUND:
+                logger.warning(
+                    "%s cannot serve with its peers: %s; it ends when they know", self.party, error.public_text()
+                )
+                await self._let_peers_see()
+            raise
+
+    async def _let_peers_see(self) -> None:
+        """Answer peers a little longer: who finds this party gone would wait for it, and not learn what is wrong."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.link.handshake_interval):
+                for _ in range(len(self._peers) * len(self._models)):
+                    await self._told_peers.answered.acquire()
 
     async def _agree(self, model: ServedModel) -> None:
         link = self._config.link

@@ -17,7 +17,9 @@ __all__ = ["HandshakePeer", "Patience", "agree"]
 logger = logging.getLogger("sfs.handshake")
 
 FIRST_INTERVAL: Final = 0.05
-"""Seconds before the second attempt; doubled up to `Patience.interval`, so that parties started together meet soon."""
+"""Seconds before the second attempt; doubled from one to the next, so that parties started together meet soon."""
+LONGEST_INTERVAL: Final = 1.0
+"""Seconds between attempts at most, whatever `Patience.interval`, so that a late party is not kept waiting."""
 
 
 class HandshakePeer(Protocol):
@@ -46,7 +48,7 @@ async def agree(
 
     Raises:
         GraphError: a peer has another model; as soon as that is known.
-        PeerError: a peer serves no such service, or did not answer in time.
+        PeerError: a peer serves no such service (code 5), or did not answer in time.
     """
     tasks = [
         asyncio.ensure_future(_ask(party, service, own, name, peer, patience)) for name, peer in sorted(peers.items())
@@ -73,7 +75,10 @@ async def _ask(
         except PeerError as error:
             if error.code == ErrorCode.NOT_FOUND:
                 raise PeerError(
-                    f"serves no service {service!r}", party=name, hint="give the service the same id at all parties"
+                    f"serves no service {service!r}",
+                    code=ErrorCode.NOT_FOUND,
+                    party=name,
+                    hint="give the service the same id at all parties",
                 ) from None
             if loop.time() + wait > deadline:
                 raise PeerError(
@@ -83,7 +88,7 @@ async def _ask(
                 ) from None
             logger.info("%s: waiting for %s: %s", service, name, error.message)
             await asyncio.sleep(wait)
-            wait = min(2 * wait, patience.interval)
+            wait = min(2 * wait, patience.interval, LONGEST_INTERVAL)
         else:
             for warning in compare_models(party, own, name, info):
                 logger.warning("%s: %s", service, warning)

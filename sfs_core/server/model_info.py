@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sfs_core.codec.dialect import BodyError
 from sfs_core.errors import ErrorCode, RequestError
 from sfs_core.link.rpc import CallInfo
@@ -13,10 +15,15 @@ __all__ = ["ModelInfoHandler"]
 
 
 class ModelInfoHandler:
-    """Answers GetModelInfo calls for every service of a party."""
+    """Answers GetModelInfo calls for every service of a party.
+
+    Attributes:
+        answered: released once per call, for an unknown service, too; who waits for calls acquires it.
+    """
 
     def __init__(self, models: ServedModels) -> None:
         self._models = models
+        self.answered = asyncio.Semaphore(0)
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes:
         request, answer = apis_pb2.GetModelInfoRequest(), apis_pb2.GetModelInfoResponse()
@@ -27,6 +34,7 @@ class ModelInfoHandler:
         except RequestError as error:
             answer.status.code, answer.status.msg = error.code, error.public_text()
             return encode_body(answer, info)
+        self.answered.release()
         answer.service_spec.id = request.service_spec.id
         model = self._models.get(request.service_spec.id)
         if model is None:

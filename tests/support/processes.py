@@ -171,5 +171,3 @@ def reference_configs(
 def start_parties(configs: Mapping[str, tuple[Path, int]], *arguments: str) -> dict[str, Party]:
     """All parties, started and not waited for."""
     return {party: Party(path, port, arguments) for party, (path, port) in configs.items()}
-
-
