@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from sfs_core import Batch, FeatureContext, FeatureQuery, FeatureResult, FeatureSource, PluginConfig
 
@@ -17,7 +18,7 @@ class MockConfig(PluginConfig):
 
     type: Literal["fixed", "random"] = "fixed"
     """`fixed`: every value is 1 (true, "1"). `random`: integers and texts from 0 to 99, fractions k/50, booleans."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Where random values begin: the same seed and the same requests give the same values."""
 
 

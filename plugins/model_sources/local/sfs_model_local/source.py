@@ -19,20 +19,26 @@ class LocalModelSource(ModelSource):
         """Copy the file.
 
         Raises:
-            PackageError: there is no such file (code 5), or it cannot be read (code 10).
+            PackageError: there is no such file (code 5), or it cannot be copied (code 10).
         """
         source = self.context.resolve(path)
         try:
-            with source.open("rb") as reading, to.open("xb") as writing:
-                total, done = source.stat().st_size, 0
-                while chunk := reading.read(_CHUNK):
-                    writing.write(chunk)
-                    done += len(chunk)
-                    progress(done, total)
-        except FileNotFoundError:
-            raise PackageError(
-                "there is no such model package", code=ErrorCode.NOT_FOUND, where=str(source), hint="check the path"
-            ) from None
+            if not source.exists():
+                raise PackageError(
+                    "there is no such model package", code=ErrorCode.NOT_FOUND, where=str(source), hint="check the path"
+                )
+            if not source.is_file():  # opening a pipe would wait for its writer
+                raise PackageError("not a model package: a directory or a device", where=str(source))
+            _copy(source, to, progress)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise PackageError(f"the model package cannot be copied: {reason}", where=str(source)) from None
+
+
+def _copy(source: Path, to: Path, progress: Progress) -> None:
+    total, done = source.stat().st_size, 0
+    with source.open("rb") as reading, to.open("xb") as writing:
+        while chunk := reading.read(_CHUNK):
+            writing.write(chunk)
+            done += len(chunk)
+            progress(done, total)
