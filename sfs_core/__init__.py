@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sfs_core.sdk.model_source import ModelSource, Progress
     from sfs_core.sdk.operator import (
         AttributeValue,
+        Cluster,
         ComputeContext,
         ExecutionView,
         Float32,
@@ -65,6 +66,7 @@ _HOMES = {
     "sfs_core.sdk.model_source": ["ModelSource", "Progress"],
     "sfs_core.sdk.operator": [
         "AttributeValue",
+        "Cluster",
         "ComputeContext",
         "ExecutionView",
         "Float32",
@@ -84,6 +86,7 @@ __all__ = [
     "PLUGIN_API",
     "AttributeValue",
     "Batch",
+    "Cluster",
     "ComputeContext",
     "ConfigError",
     "ErrorCode",

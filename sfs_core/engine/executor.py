@@ -32,6 +32,7 @@ class Executor:
     ) -> None:
         self.party = party
         self.features = features
+        self.operators = checked.operators
         self.plans = [Plan(execution, checked.operators) for execution in checked.executions]
         self._pool = pool
         self._contexts = {requester: ComputeContext(party, requester) for requester in parties}

@@ -28,6 +28,7 @@ from sfs_core.errors import ErrorCode, GraphError
 __all__ = [
     "Attribute",
     "AttributeValue",
+    "Cluster",
     "ComputeContext",
     "Definition",
     "ExecutionView",
@@ -132,6 +133,25 @@ class ComputeContext:
 
     party: str
     requester: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Cluster:
+    """What operators learn when the parties have agreed on the model; one object for all operators of a model.
+
+    Args:
+        party: this party.
+        parties: all parties, this one included, in ascending order.
+        public_keys: each party's key for homomorphic encryption as its package has it; parties without keys are absent.
+        secret_key: this party's; empty when its package has none. Shows in no representation.
+        encode_scale: fixed-point scale of encrypted weights; 0 when the package has none.
+    """
+
+    party: str
+    parties: tuple[str, ...]
+    public_keys: Mapping[str, bytes] = field(repr=False)
+    secret_key: bytes = field(repr=False)
+    encode_scale: int = 0
 
 
 def attr(description: str, *, default: Any = MISSING) -> Any:
@@ -261,6 +281,14 @@ class Operator(ABC):
 
         Raises:
             GraphError: the node cannot work.
+        """
+
+    def prepare(self, cluster: Cluster) -> None:
+        """Make what needs the other parties' keys; called once, before the first `compute`, in a thread: it may take
+        seconds. Operators that need no keys leave it out.
+
+        Raises:
+            GraphError: the node cannot work in this cluster.
         """
 
     @classmethod

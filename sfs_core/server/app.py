@@ -27,6 +27,7 @@ from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.health import communication_pages, service_pages
+from sfs_core.server.keys import cluster_of, prepare_operators
 from sfs_core.server.loading import check_model, open_model
 from sfs_core.server.model_info import ModelInfoHandler
 from sfs_core.server.predict import PredictHandler
@@ -184,6 +185,8 @@ class Server:
         link = self._config.link
         patience = Patience(link.handshake_attempts, link.handshake_interval, link.timeout)
         infos = await agree(self.party, model.service, model.info, self._peers, patience)
+        cluster = cluster_of(self.party, model.graph, infos)
+        await asyncio.get_running_loop().run_in_executor(None, prepare_operators, model.executor.operators, cluster)
         model.predictor = Predictor(
             self.party,
             model.graph,

@@ -21,10 +21,11 @@ from sfs_core.engine.features import FeatureLookup, source_schema
 from sfs_core.engine.predictor import Predictor
 from sfs_core.host.registry import Registry
 from sfs_core.model.graph import Dispatch
-from sfs_core.model.package import read_package
+from sfs_core.model.package import model_info, read_package
 from sfs_core.model.validation import check_graph
 from sfs_core.proto import apis_pb2
 from sfs_core.sdk.context import FeatureContext
+from sfs_core.server.keys import cluster_of, prepare_operators
 
 
 @dataclass
@@ -54,9 +55,11 @@ def predictors(
         packages: by party.
         features: options of each party's feature source, with its `name`.
     """
-    executors, specified, graphs = {}, {}, {}
+    executors, specified, graphs, infos = {}, {}, {}, {}
     for party, package in packages.items():
-        checked = check_graph(read_package(package).graph, registry.operator)
+        model = read_package(package)
+        checked = check_graph(model.graph, registry.operator)
+        infos[party] = model_info(model)
         options = dict(features[party])
         cls = registry.feature_source(str(options.pop("name")))
         schema = source_schema(checked.feature_schema, {})
@@ -70,6 +73,9 @@ def predictors(
         for execution in checked.graph.executions:
             if execution.dispatch is Dispatch.SPECIFIED and execution.specific:
                 specified[execution.index] = party
+    for party, executor in executors.items():
+        others = {name: info for name, info in infos.items() if name != party}
+        prepare_operators(executor.operators, cluster_of(party, graphs[party], others))
     return {
         party: Predictor(
             party,
