@@ -19,8 +19,14 @@ __all__ = ["Node", "plain", "read_document"]
 _MOST_BYTES: Final = 1 << 20
 _MOST_VALUES: Final = 100_000
 _MOST_LEVELS: Final = 64
-_PLACEHOLDER: Final = re.compile(r"\$(\$)?\{(?:(env|file):)?([^}]*)\}")
+_PLACEHOLDER: Final = re.compile(r"\$(\$)?\{(?:(env|file):)?([^{}]*)\}")
 _SURROGATES: Final = re.compile(r"(\\\\)|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+# Raw characters that JSON texts may hold and YAML's may not, or only as line breaks. Tabs only separate in JSON.
+_JSON_ONLY: Final = {
+    ord("\t"): " ",
+    **{code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0xFFFF)},
+}
+_QUOTED: Final = re.compile(r"'[^' ]{4,}'")  # a piece of the document in the words of PyYAML without libyaml
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAGS: Final = ("!", "tag:yaml.org,2002:str")
 
@@ -85,8 +91,7 @@ def read_document(path: Path, problems: Problems) -> Node:
     """
     text = _text(path)
     if text.lstrip().startswith("{"):
-        text = text.replace("\t", " ")  # JSON strings hold no raw tabs, and YAML allows none between tokens
-        text = _SURROGATES.sub(_character, text)
+        text = _SURROGATES.sub(_character, text.translate(_JSON_ONLY))
     try:
         tree = _Reader(path, text, problems).document()
     except yaml.YAMLError as error:
@@ -124,7 +129,7 @@ def _unparsable(path: Path, error: yaml.YAMLError) -> ConfigError:
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
     where = f"{path}:{mark.line + 1}" if mark else str(path)
     return ConfigError(
-        f"it is neither YAML nor JSON: {str(problem).partition(chr(39))[0].strip()}",  # what is in quotes is theirs
+        f"it is neither YAML nor JSON: {_QUOTED.sub('…', str(problem))}",
         code=ErrorCode.DESERIALIZE_FAILED,
         where=where,
     )
@@ -195,6 +200,7 @@ class _Reader:
                 raise self._refused(event, "an option's name must be a plain text")
             key, line = event.value, _line(event)
             value = self._node(self._next(), (*place, key))
+            value = Node(value.value, line, template=value.template)  # where its name is, also when it is an alias
             if key in options:
                 first = options[key].line
                 self._problems.add(line, path_text((*place, key)), f"is given twice, first in line {first}")

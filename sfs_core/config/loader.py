@@ -243,7 +243,13 @@ def _explained(model: type[BaseModel], path: Place, error: Any) -> tuple[str, st
         return str(error["ctx"]["error"]), ""
     if kind == "string_type":
         return "a text is expected", "put it in quotes"
-    return error["msg"].removeprefix("Input should be ").replace("a valid", "a"), ""
+    if kind == "string_pattern_mismatch":
+        return f"a text of the form {error['ctx']['pattern']} is expected", ""
+    if kind == "too_short":
+        return f"at least {error['ctx']['min_length']} are expected", ""
+    message: str = error["msg"]
+    message = message.removeprefix("Input should be ").replace("valid integer", "whole number").replace("valid ", "")
+    return message.partition(", unable to parse")[0] + " is expected" * message.startswith(("a ", "an ")), ""
 
 
 def _model_at(model: type[BaseModel], path: Place) -> type[BaseModel]:

@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)\s*")
-_UNITS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0}
+_DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?\s*")
+_UNITS: Final = {"ms": 1e-3, "s": 1.0, None: 1.0, "min": 60.0}
 _LATER_PROTOCOLS: Final = ("h2", "h2:grpc", "grpc")
 
 
