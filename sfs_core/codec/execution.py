@@ -8,7 +8,7 @@ from typing import Final
 
 from sfs_core.batch import Batch
 from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
-from sfs_core.codec.features import Feature, feature_from_message
+from sfs_core.codec.features import Feature, feature_from_message, feature_rows
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
 
@@ -48,6 +48,15 @@ class ExecuteCall:
     context: str = ""
     predefined: Sequence[Feature] | None = None
     inputs: Mapping[str, list[Batch]] = field(default_factory=dict)
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows it asks for; of tables or features of unequal length, those of the longest."""
+        if self.ids is not None:
+            return len(self.ids)
+        if self.predefined is not None:
+            return feature_rows(self.predefined)
+        return max((table.num_rows for tables in self.inputs.values() for table in tables), default=0)
 
 
 @dataclass(slots=True)

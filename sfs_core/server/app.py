@@ -143,7 +143,7 @@ class Server:
             if party != self.party
         }
         handlers: dict[tuple[str, str], Handler] = {
-            (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(self._models),
+            (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(self._models, self._config.limits.max_rows),
             (f"{_APIS}.ModelService", "GetModelInfo"): self._told_peers,
         }
         bulk = self._config.bulk_scoring

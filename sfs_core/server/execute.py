@@ -19,10 +19,11 @@ logger = logging.getLogger("sfs.execute")
 
 
 class ExecuteHandler:
-    """Answers Execute calls for every service of a party."""
+    """Answers Execute calls for every service of a party; those with more than `max_rows` rows are refused."""
 
-    def __init__(self, models: ServedModels) -> None:
+    def __init__(self, models: ServedModels, max_rows: int) -> None:
         self._models = models
+        self._max_rows = max_rows
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
         message = apis_pb2.ExecuteRequest()
@@ -42,7 +43,11 @@ class ExecuteHandler:
             raise RequestError("the request names no service of this party", where="service_spec.id")
         if model.predictor is None:
             raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
-        return model.executor.execute(call_from_message(message))
+        call = call_from_message(message)
+        rows = call.most_rows
+        if rows > self._max_rows:
+            raise RequestError(f"{rows} rows asked for, at most {self._max_rows} are served")
+        return model.executor.execute(call)
 
 
 async def _answer_later(message: apis_pb2.ExecuteRequest, info: CallInfo, pending: Awaitable[ExecuteReply]) -> bytes:
