@@ -1,0 +1,86 @@
+"""The SQL feature source."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import sqlalchemy as sa
+
+from sfs_core import (
+    Batch,
+    ErrorCode,
+    FeatureContext,
+    FeatureQuery,
+    FeatureResult,
+    FeatureSource,
+    PluginConfig,
+    SfsError,
+)
+
+from .database import Database
+from .options import SqlConfig
+from .statement import LookUp, look_up_of
+from .values import require_known_types, to_batch
+
+__all__ = ["SqlConfig", "SqlFeatureSource"]
+
+
+class SqlFeatureSource(FeatureSource):
+    """Rows of a table or query, looked up with one statement per batch."""
+
+    Config = SqlConfig
+
+    config: SqlConfig
+
+    def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
+        super().__init__(config, context)
+        self._database: Database | None = None
+        self._look_up: LookUp | None = None
+
+    def open(self) -> None:
+        """Connect, and see that table or query have the columns.
+
+        Raises:
+            SfsError: the database cannot be reached, refuses, or has other tables and columns.
+        """
+        require_known_types(self.schema)
+        database = Database(self.config, self.context)
+        self._look_up = database.inspect(self._verified)
+        database.open()
+        self._database = database
+
+    def close(self) -> None:
+        """Close all connections."""
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def check(self) -> None:
+        """Look again, with a new connection, for what `open` looked for.
+
+        Raises:
+            SfsError: as `open`.
+        """
+        Database(self.config, self.context).inspect(self._verified)
+
+    async def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
+        """The rows of the ids.
+
+        Raises:
+            FeatureError: ids without a row or with several, NULLs, values that do not fit (code 3).
+            SfsError: the database cannot be reached (4), refuses the account (100), is too slow (102), fails (104).
+        """
+        if self._database is None or self._look_up is None:
+            raise SfsError("the SQL feature source is not open", code=ErrorCode.NOT_READY)
+        if not query.ids:
+            return FeatureResult(to_batch(self.schema, [], keep_nulls=True))
+        return FeatureResult(await self._database.run(partial(self._fetch, self._look_up, query.ids)))
+
+    def _fetch(self, look_up: LookUp, ids: list[str], connection: sa.Connection) -> Batch:
+        rows = look_up.rows(connection, ids)
+        return to_batch(self.schema, rows, keep_nulls=self.config.nulls == "keep")
+
+    def _verified(self, connection: sa.Connection) -> LookUp:
+        look_up = look_up_of(connection, self.config, self.schema.names)
+        look_up.probe(connection)
+        return look_up
