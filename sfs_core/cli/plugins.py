@@ -18,7 +18,7 @@ from sfs_core.host.registry import KINDS, Kind, Registry, nearest_name
 from sfs_core.sdk.hookspecs import PLUGIN_API
 from sfs_core.sdk.specs import ComponentSpec, Egress, FeatureSourceSpec, ModelSourceSpec
 
-__all__ = ["command"]
+__all__ = ["command", "type_text"]
 
 _EGRESS: Final[dict[Egress, str]] = {
     "none": "nothing leaves this process",
@@ -191,7 +191,7 @@ def _explain_operator(registry: Registry, name: str) -> None:
 def _explain_options(schema: Mapping[str, Any], section: str, name: str) -> None:
     options = schema.get("properties", {})
     required = schema.get("required", [])
-    types = {option: _type_text(its, schema.get("$defs", {})) for option, its in options.items()}
+    types = {option: type_text(its, schema.get("$defs", {})) for option, its in options.items()}
     if options:
         print()
         print_table(
@@ -214,18 +214,19 @@ def _explain_options(schema: Mapping[str, Any], section: str, name: str) -> None
             print(f"    # {option}: {json.dumps(its.get('default'))}")
 
 
-def _type_text(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def type_text(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """What a JSON schema allows, in a few words."""
     if "$ref" in schema:
-        return _type_text(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return type_text(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(_type_text(each, definitions) for each in alternatives)
+        return " or ".join(type_text(each, definitions) for each in alternatives)
     if "enum" in schema or "const" in schema:
         return " or ".join(map(str, schema.get("enum", [schema.get("const")])))
     text = str(schema.get("type", "anything"))
     if text == "array":
-        text = f"list of {_type_text(schema.get('items', {}), definitions)}"
+        text = f"list of {type_text(schema.get('items', {}), definitions)}"
     if text == "object" and isinstance(schema.get("additionalProperties"), Mapping):
-        text = f"mapping to {_type_text(schema['additionalProperties'], definitions)}"
+        text = f"mapping to {type_text(schema['additionalProperties'], definitions)}"
     return ", ".join([schema.get("format", text).replace("password", "secret"), *_bounds(schema)])
 
 

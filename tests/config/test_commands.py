@@ -14,6 +14,7 @@ from sfs_core.cli import main
 from sfs_core.config.loader import load
 
 from .conftest import NATIVE, REFERENCE, Write
+from .generate_options import PAGE, generated
 from .test_reference import FULL_NATIVE, FULL_REFERENCE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -201,3 +202,19 @@ def test_check_tells_every_problem_of_every_config(
         f"  {broken}:3 listen.service: a whole number is expected",
         f"  {broken}:6 {LCAL}",
     ]
+
+
+# ------------------------------------------------------------------------------------------------- docs
+def test_the_page_about_configs_is_up_to_date() -> None:
+    assert PAGE.read_text() == generated(), "run python tests/config/generate_options.py"
+
+
+def test_the_page_s_config_is_right(
+    schema: dict[str, Any], write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_SHA256", "ab" * 32)
+    [text] = re.findall(r"```yaml\n(.+?)```", PAGE.read_text(), re.DOTALL)
+    assert accepts(schema, yaml.safe_load(text), schema)
+    assert load(write(text)).config.link.timeout == 0.5
+    assert main(["config", "show", str(write(text))]) == 0
+    assert "sha256: ${env:MODEL_SHA256}" in capsys.readouterr().out
