@@ -30,7 +30,7 @@ HOSTILE = [
     "\0",
     "\ud800",
     "",
-    "١",
+    "\u0661",
 ]
 
 
@@ -116,7 +116,7 @@ async def test_integer_keys_match_by_their_text(make, sqlite, postgres, driver):
         url = postgres.url(driver)
     source = make(X, url=url, table="numbers", key="id")
     assert await rows(source, "7", "7") == [{"x": 0.5}] * 2
-    for absent in ("07", "7.0", "+7", " 7", "seven", "", "9" * 19, "9" * 40, "7_0", "٧"):
+    for absent in ("07", "7.0", "+7", " 7", "seven", "", "9" * 19, "9" * 40, "7_0", "\u0667"):
         with pytest.raises(FeatureError, match="1 of 1 ids have no row"):
             await rows(source, absent)
 
@@ -191,7 +191,8 @@ async def test_nulls_are_refused_or_kept(make, sqlite):
 
 
 TYPES = {
-    "f8": (pa.float64(), "FLOAT8", 0.1), "n8": (pa.float64(), "NUMERIC", Decimal("2.5")), "i8": (pa.float64(), "INT8", 2**53),
+    "f8": (pa.float64(), "FLOAT8", 0.1), "n8": (pa.float64(), "NUMERIC", Decimal("2.5")),
+    "i8": (pa.float64(), "INT8", 2**53),
     "f4": (pa.float32(), "REAL", 0.1), "s": (pa.int8(), "SMALLINT", -128), "u": (pa.uint64(), "NUMERIC", 2**64 - 1),
     "b": (pa.bool_(), "BOOL", True), "b1": (pa.bool_(), "INT", 1), "t": (pa.utf8(), "TEXT", "ü"),
     "y": (pa.binary(), "BYTEA", b"\0\xff"), "yt": (pa.binary(), "TEXT", "ü"), "i": (pa.int64(), "NUMERIC", Decimal(3)),
