@@ -57,7 +57,8 @@ def _findings(loaded: LoadedConfig, connect: bool) -> Iterator[str]:
                     _connect(loaded, service, checked, pool)
                     yield f"service {service.config.service}: its feature source is up"
             except SfsError as error:
-                error.where = error.where or f"service {service.config.service}"
+                place = f"{loaded.file.path} service {service.config.service}"
+                error.where = f"{place}, {error.where}" if error.where else place
                 raise
 
 

@@ -65,11 +65,21 @@ def command(
 
 
 def _ids_of(file: Path, column: str) -> list[str]:
-    with file.open(newline="", encoding="utf-8-sig") as text:
-        reader = csv.DictReader(text)
-        if column not in (reader.fieldnames or ()):
-            raise RequestError(f"{file} has no column {column!r}", hint="name the column with --id-column")
-        return [row[column] for row in reader]
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text)
+            if column not in (reader.fieldnames or ()):
+                raise RequestError(f"{file} has no column {column!r}", hint="name the column with --id-column")
+            return [_id_in(row, column, f"{file}:{reader.line_num}") for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{file} is no CSV file that can be read ({type(error).__name__})") from None
+
+
+def _id_in(row: Mapping[str, str | None], column: str, where: str) -> str:
+    value = row[column]
+    if value is None:
+        raise RequestError(f"the line ends before column {column!r}", where=where)
+    return value
 
 
 def _target(target: str, service: str | None, parties: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
@@ -91,9 +101,7 @@ def _target(target: str, service: str | None, parties: Sequence[str]) -> tuple[s
 
 def _predict(url: str, service: str, parties: Sequence[str], ids: Sequence[str], timeout: float) -> dict[str, Any]:
     request = {"service_spec": {"id": service}, "fs_params": {p: {"query_datas": list(ids)} for p in parties}}
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+    connection = _connection(url, timeout)
     try:
         connection.request(
             "POST", "/PredictionService/Predict", json.dumps(request), {"Content-Type": "application/json"}
@@ -103,12 +111,28 @@ def _predict(url: str, service: str, parties: Sequence[str], ids: Sequence[str],
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise PeerError(f"no answer from {url}: {reason}", hint="is the server running? (sfs serve)") from None
+    except http.client.HTTPException:
+        raise PeerError(f"{url} does not speak HTTP", hint="is it the service port of a server?") from None
     finally:
         connection.close()
     if response.status != http.HTTPStatus.OK:
         raise PeerError(f"{url} answered HTTP {response.status}: {body[:200].decode(errors='replace')}")
-    answer: dict[str, Any] = json.loads(body)
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise PeerError(f"{url} does not answer as a server of this kind", hint="is it the service port of a server?")
     return answer
+
+
+def _connection(url: str, timeout: float) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        return kind(parts.hostname or "", parts.port, timeout=timeout)
+    except ValueError:
+        raise RequestError(f"{url} is no address", hint="http://HOST:PORT is expected") from None
 
 
 def _results(answer: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,16 @@
+"""The `sfs` command as people run it."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.support.processes import SFS
+
+
+def sfs(*arguments: object, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run it to its end; neither tracebacks nor colours may show when it is piped."""
+    command = [SFS, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    assert "Traceback" not in result.stderr + result.stdout
+    assert "\x1b" not in result.stdout
+    return result
