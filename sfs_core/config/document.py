@@ -95,7 +95,7 @@ def read_document(path: Path, problems: Problems) -> Node:
     try:
         tree = _Reader(path, text, problems).document()
     except yaml.YAMLError as error:
-        raise _unparsable(path, error) from None
+        raise _unparsable(path, error, text) from None
     if not isinstance(tree.value, dict):
         raise ConfigError("options are expected at its top level", where=f"{path}:{tree.line}")
     return tree
@@ -124,14 +124,16 @@ def _character(match: re.Match[str]) -> str:
     return f"\\U{0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00:08x}"
 
 
-def _unparsable(path: Path, error: yaml.YAMLError) -> ConfigError:
+def _unparsable(path: Path, error: yaml.YAMLError, text: str) -> ConfigError:
     mark: Any = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
     where = f"{path}:{mark.line + 1}" if mark else str(path)
+    line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
     return ConfigError(
         f"it is neither YAML nor JSON: {_QUOTED.sub('…', str(problem))}",
         code=ErrorCode.DESERIALIZE_FAILED,
         where=where,
+        hint="inside {} and [], placeholders need quotes: '${env:NAME}'" if "${" in line else "",
     )
 
 

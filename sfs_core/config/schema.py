@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -31,6 +32,8 @@ __all__ = [
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?\s*")
+_LONGEST_SECONDS: Final = 2_147_484
+"""As long as the 32 bits of the reference's milliseconds can say."""
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, None: 1.0, "min": 60.0}
 _LATER_PROTOCOLS: Final = ("h2", "h2:grpc", "grpc")
 
@@ -67,7 +70,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[
     float,
     BeforeValidator(_seconds, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")]),
-    Field(gt=0, le=86_400, allow_inf_nan=False),
+    Field(gt=0, le=_LONGEST_SECONDS, allow_inf_nan=False),
 ]
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -107,7 +110,7 @@ def _peer(value: Any) -> Any:
 class Retry(_Section):
     """When a call to a peer is tried again."""
 
-    retries: int = Field(default=3, ge=0, le=100)
+    retries: int = Field(default=3, ge=0)
     """Attempts after the first; 0 for none."""
     backoff: Literal["fixed", "exponential", "random"] = "fixed"
     """How long to wait before each: always `interval`, growing by `factor`, or random up to `longest`."""
@@ -187,6 +190,10 @@ class SourceChoice(_Section):
     def options(self) -> dict[str, Any]:
         """The component's own options."""
         return dict(self.__pydantic_extra__ or {})
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Without the component's options, which may be secret."""
+        return ((name, getattr(self, name)) for name in type(self).model_fields)
 
 
 class ModelChoice(SourceChoice):
