@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -159,8 +160,6 @@ def _echo(script: str, port: int) -> Iterator[int]:
 
 
 def _accepts(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

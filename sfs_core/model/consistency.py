@@ -26,9 +26,7 @@ def check_consistency(
     Raises:
         GraphError: the models do not fit together; says what differs, and between whom.
     """
-    warnings = [
-        warning for party in sorted(peers) for warning in compare_models(own_party, own, party, peers[party])
-    ]
+    warnings = [warning for party in sorted(peers) for warning in compare_models(own_party, own, party, peers[party])]
     specified_parties({own_party: own} | dict(peers))
     return tuple(warnings)
 

@@ -141,6 +141,7 @@ def test_ours_asks_and_the_reference_helps(
         )
         assert ours.returncode == 0, ours.stderr
         case.assert_scores(_scores(result))
-        assert wait_for(lambda: reference.poll() is not None, "the reference ends") and reference.returncode == 0
+        wait_for(lambda: reference.poll() is not None, "the reference ends")
+        assert reference.returncode == 0
     finally:
         reference.kill()
