@@ -1,0 +1,188 @@
+"""Layouts: which commands get the rows, and how the answers become a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from sfs_core import Batch, FeatureError, Schema
+
+from .options import RedisConfig
+from .values import decoded_values, packed_floats, text_values, to_batch
+
+__all__ = ["Layout", "layout_of"]
+
+Command = tuple[Any, ...]
+
+
+class Layout(ABC):
+    """One way to keep rows.
+
+    Args:
+        schema: of the features.
+        fields: the field of each feature.
+        keep_nulls: whether missing values become nulls, or errors.
+    """
+
+    def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
+        self.schema = schema
+        self.fields = tuple(fields)
+        self.keep_nulls = keep_nulls
+
+    @abstractmethod
+    def commands(self, keys: Sequence[bytes]) -> list[Command]:
+        """The commands that get the keys' rows; the first answers are those of the keys, in order."""
+
+    @abstractmethod
+    def is_missing(self, answer: Any) -> bool:
+        """Whether the answer is that of a key that does not exist."""
+
+    @abstractmethod
+    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+        """The rows of the answers, one each, none of them missing.
+
+        Args:
+            answers: one per row.
+            extra: the answers to commands beyond one per key.
+
+        Raises:
+            FeatureError: a value is missing or does not fit (names column and row index).
+        """
+
+
+class HashLayout(Layout):
+    """A hash per row, a text per field.
+
+    HMGET names every field it wants, HGETALL returns those that nobody wants, too: the better one is chosen by the
+    number of fields that hashes turn out to have.
+    """
+
+    def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
+        super().__init__(schema, fields, keep_nulls=keep_nulls)
+        self._encoded = [field.encode() for field in self.fields]
+        self._most = 2 * len(fields)
+        self._whole: bool | None = None
+
+    def commands(self, keys: Sequence[bytes]) -> list[Command]:
+        """One per key; the first time, also the number of fields of one hash."""
+        if self._whole or not self.fields:
+            return [("HGETALL", key) for key in keys]
+        length = [("HLEN", keys[0])] if self._whole is None else []
+        return [*(("HMGET", key, *self._encoded) for key in keys), *length]
+
+    def is_missing(self, answer: Any) -> bool:
+        """A hash without any of the fields is as good as none."""
+        return not answer or (type(answer) is list and answer.count(None) == len(answer))
+
+    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+        """Texts, parsed."""
+        if extra and isinstance(extra[0], int):
+            self._whole = extra[0] <= self._most
+        elif type(answers[0]) is dict:
+            self._whole = len(answers[0]) <= self._most
+        rows = [[row.get(f) for f in self._encoded] if type(row) is dict else row for row in answers]
+        packed = packed_floats(self.schema, rows)
+        return packed or to_batch(self.schema, rows, text_values, keep_nulls=self.keep_nulls)
+
+
+class _StringLayout(Layout):
+    def commands(self, keys: Sequence[bytes]) -> list[Command]:
+        """One GET per key, which a cluster can send to its nodes."""
+        return [("GET", key) for key in keys]
+
+    def is_missing(self, answer: Any) -> bool:
+        """No string."""
+        return answer is None
+
+
+class ObjectLayout(_StringLayout):
+    """A string per row, with a map from field to value.
+
+    Args:
+        decode: from the string to the map.
+        what: how the string is called in errors.
+    """
+
+    def __init__(
+        self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool, decode: Callable[[bytes], Any], what: str
+    ) -> None:
+        super().__init__(schema, fields, keep_nulls=keep_nulls)
+        self._decode = decode
+        self._what = what
+
+    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+        """Values with types of their own, checked."""
+        rows = []
+        for i, answer in enumerate(answers):
+            try:
+                row = self._decode(answer)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise FeatureError(f"row {i}: what the key holds is no {self._what}") from None
+            rows.append([row.get(field) for field in self.fields])
+        return to_batch(self.schema, rows, decoded_values, keep_nulls=self.keep_nulls)
+
+
+class ArrowLayout(_StringLayout):
+    """A string per row: an Arrow IPC stream of one row, with exactly the schema's types."""
+
+    def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
+        super().__init__(schema, fields, keep_nulls=keep_nulls)
+        self._same_names = self.fields == schema.names
+
+    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+        """The rows' columns, joined."""
+        rows = [self._row(answer, i) for i, answer in enumerate(answers)]
+        table = pa.Table.from_batches(rows, self.schema.arrow)
+        if not self.keep_nulls:
+            for name, column in zip(self.schema.names, table.columns, strict=True):
+                if column.null_count:
+                    row = column.is_null().to_pylist().index(True)
+                    raise FeatureError(
+                        f"column {name!r}, row {row}: there is no value",
+                        hint="fill it in Redis, or set `nulls: keep` if the model deals with nulls",
+                    )
+        return Batch.from_arrow(table.combine_chunks().to_batches()[0])
+
+    def _row(self, data: bytes, i: int) -> Any:
+        try:
+            with pa.ipc.open_stream(data) as stream:
+                row = stream.read_next_batch()
+            row.validate(full=True)
+        except (pa.ArrowException, OSError, StopIteration):
+            raise FeatureError(f"row {i}: what the key holds is no Arrow IPC stream") from None
+        if row.num_rows != 1:
+            raise FeatureError(f"row {i}: the Arrow stream holds {row.num_rows} rows, not one")
+        if self._same_names and row.schema.equals(self.schema.arrow):
+            return row
+        columns = []
+        for name, field, type_ in zip(self.schema.names, self.fields, self.schema.types, strict=True):
+            at = row.schema.get_field_index(field)
+            if at < 0 and self.keep_nulls and field not in row.schema.names:
+                columns.append(pa.nulls(1, type_))
+                continue
+            if at < 0:
+                raise FeatureError(f"column {name!r}, row {i}: there is no value")
+            if row.schema.field(at).type != type_:
+                raise FeatureError(f"column {name!r}, row {i}: {row.schema.field(at).type}, {type_} is needed")
+            columns.append(row.column(at))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema.arrow)
+
+
+_JSON: Final = msgspec.json.Decoder(dict[str, Any])
+_MSGPACK: Final = msgspec.msgpack.Decoder(dict[str, Any])
+
+
+def layout_of(config: RedisConfig, schema: Schema) -> Layout:
+    """The layout that the options name."""
+    fields = [config.fields.get(name, name) for name in schema.names]
+    keep_nulls = config.nulls == "keep"
+    if config.layout == "hash":
+        return HashLayout(schema, fields, keep_nulls=keep_nulls)
+    if config.layout == "arrow":
+        return ArrowLayout(schema, fields, keep_nulls=keep_nulls)
+    decode, what = (_JSON.decode, "JSON object") if config.layout == "json" else (_MSGPACK.decode, "MessagePack map")
+    return ObjectLayout(schema, fields, keep_nulls=keep_nulls, decode=decode, what=what)
