@@ -156,7 +156,14 @@ class _Draft:
 
     def plugins(self) -> Plugins | None:
         """Which plugins may be loaded; None where that is wrong."""
-        return self._validated(Plugins, self._at(("plugins",)) or {}, ("plugins",))
+        plugins = self._validated(Plugins, self._at(("plugins",)) or {}, ("plugins",))
+        missing = [i for i, each in enumerate(plugins.directories if plugins else ()) if not self._is_folder(each)]
+        for i in missing:
+            self._add(("plugins", "directories", i), "there is no such folder")
+        return None if missing else plugins
+
+    def _is_folder(self, path: Path) -> bool:
+        return (self.base_directory / path).is_dir()
 
     def service_count(self) -> int:
         """How many services there seem to be in a file that has problems."""
@@ -202,7 +209,11 @@ class _Draft:
         except ValidationError as error:
             for each in error.errors(include_url=False, include_input=False):
                 inside = tuple(step for step in each["loc"] if step != "[key]")
-                self._add((*at, *inside), *_explained(model, inside, each))
+                place = (*at, *inside)
+                if each["type"] == "extra_forbidden":
+                    self._add(place, "there is no such option", self._nearest(model, inside, place))
+                else:
+                    self._add(place, *_explained(each))
             return None
 
     def _at(self, path: Place) -> Any:
@@ -214,6 +225,17 @@ class _Draft:
             except (KeyError, IndexError, TypeError):
                 return None
         return plain(node)
+
+    def _nearest(self, model: type[BaseModel], inside: Place, place: Place) -> str:
+        """Which option could be meant by one that there is not: none that is given already."""
+        known = [*_model_at(model, inside[:-1]).model_fields]
+        blocks = [self.tree.at(place[:-1]).value]
+        if self._shorthand and len(place) == 1:
+            known = [*_SERVICE_KEYS, *known]
+            blocks.append(self.tree.at(("services", 0)).value)
+        left = [each for each in known if not any(isinstance(block, dict) and each in block for block in blocks)]
+        nearest = get_close_matches(str(place[-1]), left, 1)
+        return f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
 
     def _add(self, path: Place, message: str, hint: str = "") -> None:
         node = self.tree.at(path)
@@ -229,14 +251,9 @@ def _with_service_list(tree: Node) -> Node:
 
 
 # --------------------------------------------------------------------- what pydantic found, in our words
-def _explained(model: type[BaseModel], path: Place, error: Any) -> tuple[str, str]:
+def _explained(error: Any) -> tuple[str, str]:
     """Message and hint about one error; never quotes a value of the file."""
     kind: str = error["type"]
-    if kind == "extra_forbidden":
-        known = list(_model_at(model, path[:-1]).model_fields)
-        nearest = get_close_matches(str(path[-1]), known, 1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known) or 'none'}"
-        return "there is no such option", hint
     if kind == "missing":
         return "is missing", ""
     if kind in ("value_error", "assertion_error"):

@@ -48,12 +48,12 @@ def fetch_package(
 
     Raises:
         PackageError: the source fails, or sends too much or something else than `sha256` (code 10); the service
-            id or `sha256` is malformed (code 3). Packages fetched before stay as they are.
+            id or `sha256` is malformed (code 3); the cache cannot be written (code 10). Packages fetched before
+            stay as they are.
     """
     folder = cache / _folder_name(service)
     wanted = _checked_sum(sha256, service)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".lock"):
+    with _locked(folder):
         if wanted and _sum_of(_target(folder, wanted)) == wanted:
             return _target(folder, wanted)
         for leftover in folder.glob(f"*{_PARTIAL}"):  # of a process that was killed: we hold the lock
@@ -100,8 +100,17 @@ def _sum_of(file: Path) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+def _locked(folder: Path) -> Iterator[None]:
+    """The folder, made when missing, for this process alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise PackageError(
+            f"packages cannot be kept in {folder}: {error.strerror or type(error).__name__}",
+            hint="name another folder as `cache` in the config",
+        ) from None
+    with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # released by close, also when the process dies
         yield
 

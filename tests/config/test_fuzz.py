@@ -124,7 +124,7 @@ def test_nothing_but_explained_errors(tmp_path: Path, monkeypatch: pytest.Monkey
     print(f"seed {seed}")
     rng = random.Random(seed)
     path = tmp_path / "party.yaml"
-    accepted, refused, start = 0, 0, time.monotonic()
+    accepted, refused, start = 0, 0, time.process_time()
     for _ in range(COUNT):
         content = _damaged(rng)
         path.write_bytes(content)
@@ -139,7 +139,7 @@ def test_nothing_but_explained_errors(tmp_path: Path, monkeypatch: pytest.Monkey
             raise AssertionError(f"seed {seed}: {content!r}") from error
     assert accepted > COUNT // 100
     assert refused > COUNT // 2
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_nothing_but_explained_errors(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_large_and_deep_files_are_refused_soon(content: str, tmp_path: Path) -> None:
     path = tmp_path / "party.yaml"
     path.write_text(content)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(SfsError) as caught:
         loader.load(path)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert len(str(caught.value)) < 10_000

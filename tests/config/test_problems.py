@@ -83,6 +83,13 @@ def problems_of(path: Path) -> list[str]:
         ),
         ("party: alice", "party: alice\nplugins: {deny: sfs-*}", "3 plugins.deny: a list is expected"),
         ("features:", "features:\n  mapping: {a: x, b: x}", "8 features.mapping: several source names stand for x"),
+        ("parties:", "partys:", "4 partys: there is no such option (hint: did you mean 'parties'?)"),
+        ("model:", "modle:", "5 modle: there is no such option (hint: did you mean 'model'?)"),
+        (
+            "party: alice",
+            "party: alice\nplugins: {directories: [none]}",
+            "3 plugins.directories[0]: there is no such folder",
+        ),
         ("model:", "model:\n  sha256: abc", "6 model.sha256: a text of the form ^[0-9A-Fa-f]{64}$ is expected"),
     ],
 )
@@ -153,7 +160,7 @@ def test_several_services_are_told_apart(write: Write) -> None:
     services = f"services:\n  - service: a\n    {block}\n  - service: b\n    {block}\n"
     assert [service.service for service in read_config(write(head + services)).config.services] == ["a", "b"]
     told = problems_of(write(head + services.replace("service: b", "service: b\n    sorce: 1")))
-    assert told == ["11 services[1].sorce: there is no such option (hint: did you mean 'service'?)"]
+    assert told == ["11 services[1].sorce: there is no such option (hint: known: service, model, features)"]
     assert problems_of(write(head + services.replace("service: b", "service: a"))) == [
         "1: two services have the same id"
     ]

@@ -127,6 +127,13 @@ def test_failed_downloads_leave_nothing(fetch: Callable[..., Path], source: Sour
     assert files(good.parent) == [good.name]
 
 
+def test_folders_that_cannot_be_written_are_told(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PackageError, match="packages cannot be kept in") as caught:
+        fetch_package(source, "p", cache=tmp_path / "file", service="svc")
+    assert "`cache`" in caught.value.hint
+
+
 def test_limit_holds_where_a_source_reports_no_progress(fetch: Callable[..., Path], source: Source) -> None:
     def write_silently(path: str, to: Path, progress: Progress) -> None:
         to.write_bytes(CONTENT)
