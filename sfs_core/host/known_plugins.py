@@ -19,6 +19,8 @@ PLANNED_PLUGINS: Final[dict[tuple[str, str], str]] = {
 KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
     ("feature_source", "csv"): "sfs-feature-csv",
     ("feature_source", "mock"): "sfs-feature-mock",
+    ("feature_source", "redis"): "sfs-feature-redis",
+    ("feature_source", "sql"): "sfs-feature-sql",
     ("feature_source", "streaming"): "sfs-feature-streaming",
     ("model_source", "local"): "sfs-model-local",
     ("operator", "ARROW_PROCESSING"): "sfs-op-arrow",
