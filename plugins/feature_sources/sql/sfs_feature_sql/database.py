@@ -286,9 +286,11 @@ def _limit_sqlite(connection: Any, info: dict[str, Any]) -> None:
 
 
 def _state(error: BaseException) -> str:
-    """SQLSTATE, MySQL's error number or SQLite's error name; empty if the driver says none."""
+    """MySQL's error number, SQLSTATE, or SQLite's error name; empty if the driver says none."""
+    number = error.args[0] if error.args else None
+    if isinstance(number, int) and not isinstance(error, OSError):
+        return str(number)
     for name in ("sqlstate", "pgcode", "sqlite_errorname"):
         if isinstance(state := getattr(error, name, None), str):
             return state
-    number = error.args[0] if error.args else None
-    return str(number) if isinstance(number, int) and not isinstance(error, OSError) else ""
+    return ""
