@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.sfs import sfs
+from tests.cli.sfs import sfs, sfs_here
 from tests.support.clusters import ClusterFiles, linear_files
 from tests.support.processes import reference_configs
 
@@ -36,13 +36,11 @@ def test_good_configs(files: ClusterFiles) -> None:
 
 
 def test_feature_sources_are_asked_too(files: ClusterFiles) -> None:
-    result = sfs("check", "--connect", files.write("alice"))
-    assert result.returncode == 0
-    assert "service linear: its feature source is up" in result.stdout
     (files.folder / "alice.csv").write_text("id,age\na,old\n")
-    assert sfs("check", files.paths["alice"]).returncode == 0
-    result = sfs("check", "--connect", files.paths["alice"])
+    assert sfs("check", files.write("alice")).returncode == 0
+    result = sfs("check", "--connect", files.paths["alice"], files.write("bob"))
     assert result.returncode == 1
+    assert f"{files.paths['bob']}: service linear: its feature source is up" in result.stdout
     assert "alice.csv:2" in result.stderr
     assert "'age'" in result.stderr
     assert "old" not in result.stderr
@@ -116,6 +114,6 @@ def test_files_that_are_no_configs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["check"], ["check", "nowhere.yaml"], ["chekc"]])
 def test_wrong_usage(arguments: list[str]) -> None:
-    result = sfs(*arguments)
+    result = sfs_here(*arguments)
     assert result.returncode == 2
     assert "Usage: sfs" in result.stderr

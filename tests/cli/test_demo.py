@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
-import time
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -33,9 +33,10 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize(("parties", "names"), [("2", ["alice", "bob"]), ("3", ["alice", "bob", "carol"])])
 def test_real_scores_come_out(parties: str, names: list[str]) -> None:
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     result = sfs("demo", "--parties", parties)
-    assert time.monotonic() - began < 10
+    # Seconds of a processor: what else runs on this machine does not change them.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 10
     assert (result.returncode, result.stderr) == (0, "")
     assert "569 people" in result.stdout
     for name in names:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.sfs import sfs
+from tests.cli.sfs import sfs, sfs_here
 from tests.support.clusters import ClusterFiles, linear_files
 from tests.support.processes import free_ports
 
@@ -35,26 +35,26 @@ def test_a_table_of_scores(files: ClusterFiles) -> None:
 
 def test_a_url_instead_of_a_config(files: ClusterFiles) -> None:
     url = f"http://127.0.0.1:{files.service_port('bob')}"
-    result = sfs("predict", url, "--service", "linear", "--party", "alice", "--party", "bob", "r2")
+    result = sfs_here("predict", url, "--service", "linear", "--party", "alice", "--party", "bob", "r2")
     assert result.stdout.split() == ["id,score", "r2,2.75"]
-    result = sfs("predict", url, "r2")
+    result = sfs_here("predict", url, "r2")
     assert result.returncode == 2
     assert "--service" in result.stderr
 
 
 def test_the_server_s_answer(files: ClusterFiles) -> None:
-    result = sfs("predict", files.paths["bob"], "--json", "r3")
+    result = sfs_here("predict", files.paths["bob"], "--json", "r3")
     assert json.loads(result.stdout)["results"] == [{"scores": [{"name": "score", "value": 3.75}]}]
 
 
 def test_a_file_of_ids(files: ClusterFiles, tmp_path: Path) -> None:
     with (tmp_path / "ids.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["name", "key"], *([f"x{i}", i] for i in IDS)])
-    result = sfs("predict", files.paths["alice"], "--ids-file", tmp_path / "ids.csv", "--id-column", "key")
+    result = sfs_here("predict", files.paths["alice"], "--ids-file", tmp_path / "ids.csv", "--id-column", "key")
     rows = [line.split(",") for line in result.stdout.split()]
     assert rows[0] == ["id", "score"]
     assert [(row, float(score)) for row, score in rows[1:]] == [(row, i + 0.75) for i, row in enumerate(IDS)]
-    result = sfs("predict", files.paths["alice"], "--ids-file", tmp_path / "ids.csv")
+    result = sfs_here("predict", files.paths["alice"], "--ids-file", tmp_path / "ids.csv")
     assert result.returncode == 1
     assert "no column 'id'" in result.stderr
     assert "--id-column" in result.stderr
@@ -67,7 +67,7 @@ def test_a_file_of_ids(files: ClusterFiles, tmp_path: Path) -> None:
 )
 def test_odd_files_of_ids(files: ClusterFiles, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ids.csv").write_bytes(content)
-    result = sfs("predict", files.paths["alice"], "--ids-file", tmp_path / "ids.csv")
+    result = sfs_here("predict", files.paths["alice"], "--ids-file", tmp_path / "ids.csv")
     if content.startswith(b"id"):
         assert result.stdout.split() == ["id,score", "r1,1.75", "r2,2.75"]
     else:
@@ -76,20 +76,22 @@ def test_odd_files_of_ids(files: ClusterFiles, tmp_path: Path, content: bytes) -
 
 
 def test_errors_of_the_server_are_shown(files: ClusterFiles) -> None:
-    result = sfs("predict", files.paths["alice"], "nobody")
+    result = sfs_here("predict", files.paths["alice"], "nobody")
     assert (result.returncode, result.stdout) == (1, "")
     assert "code 3" in result.stderr
-    result = sfs("predict", f"http://127.0.0.1:{files.service_port('bob')}/x", "--service", "no", "--party", "bob", "1")
+    result = sfs_here(
+        "predict", f"http://127.0.0.1:{files.service_port('bob')}/x", "--service", "no", "--party", "bob", "1"
+    )
     assert result.returncode == 1
     assert "code 7" in result.stderr
-    result = sfs("predict", files.paths["alice"])
+    result = sfs_here("predict", files.paths["alice"])
     assert result.returncode == 2
     assert "no ids" in result.stderr
 
 
 def test_the_server_is_down(files: ClusterFiles) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
-    result = sfs("predict", url, "--service", "linear", "--party", "alice", "r1")
+    result = sfs_here("predict", url, "--service", "linear", "--party", "alice", "r1")
     assert (result.returncode, result.stdout) == (1, "")
     assert "no answer from" in result.stderr
     assert "is the server running?" in result.stderr
@@ -98,10 +100,10 @@ def test_the_server_is_down(files: ClusterFiles) -> None:
 def test_a_server_that_hangs_and_one_that_is_none(files: ClusterFiles) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        result = sfs("predict", url, "--service", "x", "--party", "alice", "--timeout", "0.2", "r1")
+        result = sfs_here("predict", url, "--service", "x", "--party", "alice", "--timeout", "0.2", "r1")
     assert result.returncode == 1
     assert "no answer from" in result.stderr
-    result = sfs("predict", "http://127.0.0.1:99999", "--service", "x", "--party", "alice", "r1")
+    result = sfs_here("predict", "http://127.0.0.1:99999", "--service", "x", "--party", "alice", "r1")
     assert (result.returncode, result.stdout) == (1, "")
     assert "http://127.0.0.1:99999 is no address" in result.stderr
 
@@ -110,7 +112,7 @@ def test_a_server_that_hangs_and_one_that_is_none(files: ClusterFiles) -> None:
 def test_a_server_of_another_kind(answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        result = pool.submit(sfs, "predict", url, "--service", "x", "--party", "alice", "r1")
+        result = pool.submit(sfs_here, "predict", url, "--service", "x", "--party", "alice", "r1")
         connection, _ = listener.accept()
         with connection:
             connection.recv(1 << 16)
