@@ -47,6 +47,8 @@ class ExecuteHandler:
         rows = call.most_rows
         if rows > self._max_rows:
             raise RequestError(f"{rows} rows asked for, at most {self._max_rows} are served")
+        if call.requester == model.executor.party:  # who is asked shows itself what it shows nobody else
+            raise RequestError("the requester is this party itself, which asks no peer for its own part")
         return model.executor.execute(call)
 
 

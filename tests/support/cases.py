@@ -40,6 +40,18 @@ PLAIN = [
 ]
 """Cases without homomorphic encryption."""
 
+HE = [
+    "packages/glm_gamma_log_he",
+    "packages/post_scorecard_glm_he",
+    "packages/pre_woe_sgd_he",
+    "packages/sgd_logistic_he",
+    "packages/xgb_logistic_he",
+    "packages/xgb_onep_he",
+    "reference_ci/ou_glm",
+    "reference_ci/ou_xgb",
+]
+"""Cases whose weights are encrypted."""
+
 
 @dataclass(frozen=True)
 class Case:

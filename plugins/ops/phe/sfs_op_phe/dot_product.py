@@ -1,0 +1,200 @@
+"""PHE_2P_DOT_PRODUCT: what one party's features add to the score, under the other party's key."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import pyarrow as pa
+from gmpy2 import mpz, powmod
+
+from sfs_core import Batch, ComputeContext, ErrorCode, GraphError, Schema, attr, numeric_type
+
+from .base import PheOperator
+from .keyring import Keyring, number_setting
+from .keys import PublicKey
+from .matrices import (
+    read_cipher_matrix,
+    read_one_ciphertext,
+    write_cipher_matrix,
+    write_one_ciphertext,
+    write_plain_matrix,
+)
+from .numbers import FEATURE_SCALE, MASK_BITS, OFFSET_BITS, encode
+from .powers import FixedBase, SignedDigits, inverses, product_of_powers
+from .wire import WireError, read_matrix
+
+__all__ = ["PheDotProduct", "WeightedSums"]
+
+_TABLE_BYTES: Final = 4
+"""Length of the scaled features that tables cover; larger ones work, slower."""
+_PLAUSIBLE_WEIGHT_BITS: Final = 128
+
+
+class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inputs=["features"], output="partial_y"):
+    """Encrypted weights times this party's features, plus intercept and offset, minus a random mask.
+
+    Weights and intercept are ciphertexts under the other party's key, so this party cannot read them; the mask keeps
+    the other party from reading the result. Every result carries fresh randomness.
+    """
+
+    feature_names: list[str] = attr("Names of the features, the offset last.", default=())
+    feature_types: list[str] = attr("DataType name of each feature; must be numeric.", default=())
+    feature_weights_ciphertext: bytes = attr("Vector of the features' encrypted weights.", default=b"")
+    intercept_ciphertext: bytes = attr("The encrypted intercept, added to each row.", default=b"")
+    offset_col_name: str = attr("Name of the feature that is added without a weight; the last one.", default="")
+    result_col_name: str = attr("Name of the result's column.")
+    rand_number_col_name: str = attr("Name of the mask's column.")
+
+    def setup(self) -> None:
+        """Check the features against the weights' number."""
+        names, types = self.feature_names, self.feature_types
+        self.require(len(set(names)) == len(names), "feature_names holds a name twice")
+        self.require(len(names) == len(types), f"{len(names)} feature_names, but {len(types)} feature_types")
+        if self.offset_col_name:
+            self.require(names[-1:] == [self.offset_col_name], "offset_col_name is not the last of feature_names")
+        self._num_weights = len(names) - bool(self.offset_col_name)
+        self._check_weights()
+        self._input = Schema(zip(names, map(numeric_type, types), strict=True))
+        self._output = Schema(
+            [(self.result_col_name, pa.binary()), (self.rand_number_col_name, pa.binary()), ("party", pa.utf8())]
+        )
+
+    def _check_weights(self) -> None:
+        if not self._num_weights:
+            return
+        self.require(
+            bool(self.feature_weights_ciphertext),
+            "feature_weights_ciphertext is missing",
+            code=ErrorCode.UNEXPECTED_ERROR,
+        )
+        try:
+            matrix = read_matrix(self.feature_weights_ciphertext)
+        except WireError as error:
+            raise self._unreadable("feature_weights_ciphertext", error) from None
+        self.require(
+            (matrix.rows, matrix.columns) == (self._num_weights, 1),
+            f"feature_weights_ciphertext is {matrix.rows} x {matrix.columns}, there are {self._num_weights} features",
+        )
+
+    def _unreadable(self, attribute: str, error: WireError) -> GraphError:
+        return GraphError(f"{attribute}: {error.message}", code=ErrorCode.UNEXPECTED_ERROR, node=self.node.name)
+
+    def input_schemas(self) -> list[Schema]:
+        """The features."""
+        return [self._input]
+
+    def output_schema(self) -> Schema:
+        """Result, mask, and whose they are."""
+        return self._output
+
+    def make_tables(self, keyring: Keyring) -> None:
+        """Read the weights and make a table of each one's powers.
+
+        Raises:
+            GraphError: they are not encrypted under the other party's key (code 2, 7).
+        """
+        key, modulus = keyring.theirs, keyring.theirs.modulus
+        weights: Sequence[mpz] = ()
+        self._constant = mpz(1)
+        try:
+            if self._num_weights:
+                weights = read_cipher_matrix(self.feature_weights_ciphertext, key).items
+                self._check_key(weights[0], keyring)
+        except WireError as error:
+            raise self._unreadable("feature_weights_ciphertext", error) from None
+        try:
+            if self.intercept_ciphertext:
+                intercept = read_one_ciphertext(self.intercept_ciphertext, key)
+                self._check_key(intercept, keyring)
+                self._constant = powmod(key.leave(intercept), FEATURE_SCALE, modulus)
+        except WireError as error:
+            raise self._unreadable("intercept_ciphertext", error) from None
+        memory = number_setting("SFS_PHE_TABLE_MB", 256, least=0) << 20
+        self._sums = WeightedSums([key.leave(weight) for weight in weights], key, memory)
+
+    def _check_key(self, representative: mpz, keyring: Keyring) -> None:
+        """What this party can decrypt to a plausible number was encrypted under the wrong key."""
+        if representative < keyring.own.modulus:
+            (value,) = keyring.secret.decrypt([representative])
+            if value.bit_length() <= _PLAUSIBLE_WEIGHT_BITS:
+                raise WireError("it is encrypted under this party's own key, so this party could read it")
+
+    def compute(self, context: ComputeContext, features: Batch) -> Batch:
+        """One table row: a vector of one encrypted, masked result per row, the masks, and this party's name.
+
+        At the requester every row has a mask of its own, which stays there as a plain matrix. The other party's
+        single mask goes to the requester encrypted: the form has room for one.
+
+        Raises:
+            FeatureError: a feature is null, not finite, or too large (code 3).
+            SfsError: an integer beyond 2^53 (code 2).
+        """
+        keyring, num_rows = self.keyring, features.num_rows
+        requests = context.requester == keyring.party
+        draw = partial(secrets.randbits, MASK_BITS)
+        masks = [draw() for _ in range(num_rows)] if requests else [draw()] * num_rows
+        results = self._results(keyring.theirs, features, masks, keyring.their_noise.take(num_rows))
+        dimensions = 1 if self._num_weights and not self.offset_col_name else 2
+        if requests:
+            rand = write_plain_matrix(num_rows, 1, 2, [-mask for mask in masks])
+        else:
+            (noise,) = keyring.own_noise.take(1)
+            rand = write_one_ciphertext(noise * keyring.own.power(-masks[0]) % keyring.own.modulus, keyring.own)
+        result = write_cipher_matrix(num_rows, 1, dimensions, results, keyring.theirs)
+        return Batch(self._output, 1, rows=[(result, rand, keyring.party)])
+
+    def _results(self, key: PublicKey, features: Batch, masks: Sequence[int], noises: Sequence[mpz]) -> list[mpz]:
+        modulus = key.modulus
+        columns = [encode(features.float64(i), FEATURE_SCALE, self.feature_names[i]) for i in range(self._num_weights)]
+        sums = self._sums.of(columns, features.num_rows)
+        added = masks
+        if self.offset_col_name:
+            scale = FEATURE_SCALE * self.keyring.scale
+            last = features.float64(self._num_weights)
+            offsets = encode(last, scale, self.offset_col_name, bits=OFFSET_BITS)
+            added = [mask + offset for mask, offset in zip(masks, offsets, strict=True)]
+        constants = {number: key.power(number) * self._constant % modulus for number in set(added)}
+        return [
+            noise * weighted % modulus * constants[number] % modulus
+            for noise, weighted, number in zip(noises, sums, added, strict=True)
+        ]
+
+
+class WeightedSums:
+    """Products of the encrypted weights to the features: encryptions of weighted sums.
+
+    Args:
+        weights: residues.
+        key: what encrypts them.
+        memory: bytes that tables may take; where wide tables do not fit, narrow ones or none are used.
+    """
+
+    def __init__(self, weights: Sequence[mpz], key: PublicKey, memory: int) -> None:
+        self._weights, self._modulus = weights, key.modulus
+        sizes = {width: len(weights) * FixedBase.memory(key.modulus, _TABLE_BYTES, width) for width in (8, 4)}
+        width = next((width for width, size in sizes.items() if size <= memory), None)
+        self._tables = [FixedBase(weight, key.modulus, _TABLE_BYTES, width) for weight in weights] if width else None
+
+    def of(self, columns: Sequence[Sequence[int]], num_rows: int) -> list[mpz]:
+        """One residue per row, for integers given column by column."""
+        if not columns:
+            return [mpz(1)] * num_rows
+        rows = zip(*columns, strict=True)
+        if self._tables is None:
+            return [product_of_powers(self._weights, [SignedDigits(x) for x in row], self._modulus) for row in rows]
+        # Negative features go to a second product, inverted for all rows at once.
+        tables, positive, negative = self._tables, [], []
+        for row in rows:
+            above = below = mpz(1)
+            for table, x in zip(tables, row, strict=True):
+                if x > 0:
+                    above = table.times_power(above, x)
+                elif x:
+                    below = table.times_power(below, -x)
+            positive.append(above)
+            negative.append(below)
+        inverted = inverses(negative, self._modulus)
+        return [a * b % self._modulus for a, b in zip(positive, inverted, strict=True)]

@@ -1,0 +1,155 @@
+"""The keys of a model's two parties, read once and shared by the model's operators."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from sfs_core import Cluster, ErrorCode, GraphError
+
+from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, PublicKey, SecretKey
+from .noise import NoiseStock
+from .okamoto_uchiyama import OuPublicKey, OuSecretKey
+from .paillier import PaillierPublicKey, PaillierSecretKey
+from .tokens import TokenBox
+from .wire import WireError, split_tag
+
+__all__ = ["Keyring", "keyring_of", "number_setting", "read_public_key", "read_secret_key"]
+
+_PUBLIC: Final[dict[int, type[OuPublicKey | PaillierPublicKey]]] = {1: OuPublicKey, 4: PaillierPublicKey}
+_NAMES: Final = {
+    0: "mock (no encryption)",
+    1: "OU",
+    2: "IPCL Paillier",
+    3: "GPU Paillier",
+    4: "ZPaillier",
+    5: "FPaillier",
+    6: "IC-Paillier",
+    7: "Clustar FPGA",
+    8: "EC ElGamal",
+    10: "DGK",
+    11: "Damgard-Jurik",
+}
+
+
+def read_public_key(
+    data: bytes, digit_bits: int = DEFAULT_DIGIT_BITS, least_bits: int = LEAST_BITS
+) -> OuPublicKey | PaillierPublicKey:
+    """A party's public key.
+
+    Raises:
+        WireError: it is none, is of a scheme that is not served, or cannot protect anything.
+    """
+    payload, scheme = split_tag(data)
+    if scheme not in _PUBLIC:
+        name = _NAMES.get(scheme, f"number {scheme}")
+        raise WireError(f"keys of scheme {name} are not served, only OU and ZPaillier")
+    return _PUBLIC[scheme].from_payload(payload, digit_bits, least_bits)
+
+
+def read_secret_key(data: bytes, public: PublicKey) -> SecretKey:
+    """The secret key of a public key.
+
+    Raises:
+        WireError: it is none, or of another public key.
+    """
+    payload, scheme = split_tag(data)
+    if scheme != public.scheme:
+        raise WireError("the secret key is of another scheme than the public key")
+    if isinstance(public, OuPublicKey):
+        return OuSecretKey.from_payload(payload, public)
+    assert isinstance(public, PaillierPublicKey)
+    return PaillierSecretKey.from_payload(payload, public)
+
+
+class Keyring:
+    """What a party needs for computing with its one peer.
+
+    Attributes:
+        party: this party.
+        peer: the other one.
+        own: this party's public key.
+        secret: this party's secret key.
+        theirs: the peer's public key.
+        scale: fixed-point scale of weights.
+        own_noise: random encryptions of zero under the own key.
+        their_noise: the same under the peer's key.
+        tokens: keeps this party's selections while they travel.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        others = [name for name in cluster.parties if name != cluster.party]
+        if len(others) != 1:
+            raise GraphError(f"encrypted models are for two parties, the cluster has {len(cluster.parties)}")
+        digit_bits = number_setting("SFS_PHE_DIGIT_BITS", DEFAULT_DIGIT_BITS, least=8)
+        self.party, self.peer, self.scale = cluster.party, others[0], cluster.encode_scale
+        self.own = self._public(cluster, self.party, digit_bits)
+        self.theirs = self._public(cluster, self.peer, digit_bits)
+        if self.own.scheme != self.theirs.scheme:
+            raise GraphError(
+                f"{self.party}'s keys are of scheme {self.own.scheme_name}, {self.peer}'s of {self.theirs.scheme_name}"
+            )
+        if self.own.n == self.theirs.n:
+            raise GraphError("both parties have the same key pair", hint="each party serves its own package")
+        if not cluster.secret_key:
+            raise GraphError(
+                f"party {self.party} has no secret key", hint="its model package must hold he_config with sk_buf"
+            )
+        try:
+            self.secret = read_secret_key(cluster.secret_key, self.own)
+        except WireError as error:
+            raise _unfit(error, self.party) from None
+        self.tokens = TokenBox(cluster.secret_key)
+        size = number_setting("SFS_PHE_NOISE_STOCK", 8192, least=0)
+        self.own_noise, self.their_noise = NoiseStock(self.own, size), NoiseStock(self.theirs, size)
+
+    @staticmethod
+    def _public(cluster: Cluster, party: str, digit_bits: int) -> PublicKey:
+        data = cluster.public_keys.get(party)
+        if not data:
+            raise GraphError(
+                f"party {party} has no public key", hint="its model package must hold he_config with pk_buf"
+            )
+        try:
+            return read_public_key(data, digit_bits)
+        except WireError as error:
+            raise _unfit(error, party) from None
+
+
+def _unfit(error: WireError, party: str) -> GraphError:
+    return GraphError(
+        error.message, code=ErrorCode.LOGIC_ERROR, party=party, hint="export the model again, or regenerate its keys"
+    )
+
+
+_keyrings: WeakKeyDictionary[Cluster, Keyring] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def keyring_of(cluster: Cluster) -> Keyring:
+    """The keyring of a cluster, made at the first call.
+
+    Raises:
+        GraphError: the cluster cannot serve an encrypted model.
+    """
+    with _lock:
+        keyring = _keyrings.get(cluster)
+        if keyring is None:
+            keyring = _keyrings[cluster] = Keyring(cluster)
+        return keyring
+
+
+def number_setting(name: str, default: int, *, least: int) -> int:
+    """A whole number from the environment.
+
+    Raises:
+        GraphError: it is none, or too small.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise GraphError(f"the environment variable {name} must be a whole number, at least {least}")
+    return int(text)

@@ -1,0 +1,133 @@
+"""Public and secret keys: what all schemes have in common.
+
+A ciphertext is an integer modulo the key's `modulus`. On the wire it stands in Montgomery form, c * R mod modulus with
+R a power of two that depends on the digit size of the writer's integer library; here that form is called a
+*representative*, and c itself a *residue*. The product of a representative and a residue is a representative, so most
+results are ready for the wire without a conversion of their own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import ClassVar, Final
+
+from gmpy2 import invert, mpz
+
+from sfs_core import ErrorCode, SfsError
+
+from .powers import FixedBase
+from .wire import WireError
+
+__all__ = ["DEFAULT_DIGIT_BITS", "LEAST_BITS", "MOST_BITS", "KeyFormatError", "PublicKey", "SecretKey"]
+
+DEFAULT_DIGIT_BITS: Final = 60
+"""Digit size of the integer library that the reference uses."""
+LEAST_BITS: Final = 2000
+"""Shorter moduli protect nothing and are refused."""
+MOST_BITS: Final = 8192
+"""Longer moduli only cost time."""
+
+
+class KeyFormatError(WireError):
+    """A key is none, or not fit for use; says which part, never its value."""
+
+
+class PublicKey(ABC):
+    """Encrypts and computes under one party's key.
+
+    Attributes:
+        n: the key's modulus.
+        modulus: of ciphertexts.
+        limit: plaintexts lie in -limit … limit.
+        unform: what turns a representative into its residue.
+    """
+
+    scheme: ClassVar[int]
+    """Number of the scheme, the tag of its keys and ciphertexts."""
+    scheme_name: ClassVar[str]
+
+    n: mpz
+    modulus: mpz
+    limit: mpz
+    unform: mpz
+
+    def _set_modulus(self, modulus: mpz, digit_bits: int) -> None:
+        self.modulus = modulus
+        digits = -(-modulus.bit_length() // digit_bits)
+        self._form = (mpz(1) << (digit_bits * digits)) % modulus
+        self.unform = invert(self._form, modulus)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n.bit_length()} bits)"
+
+    # ------------------------------------------------------------------ schemes
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """The key as HEU writes it."""
+
+    @abstractmethod
+    def power(self, message: int) -> mpz:
+        """The residue that stands for a message, without randomness: multiplying by it adds the message.
+
+        Raises:
+            SfsError: the message is beyond `limit` (code 3).
+        """
+
+    @property
+    @abstractmethod
+    def _noise_base(self) -> mpz:
+        """Powers of it encrypt zero."""
+
+    _noise_bytes: int
+    """Length of the random exponents of an encryption."""
+
+    # ------------------------------------------------------------------- common
+    def check_message(self, message: int) -> None:
+        """Raise unless the message can be encrypted."""
+        if abs(message) > self.limit:
+            raise SfsError("a number is too large for the encryption key", code=ErrorCode.INVALID_ARGUMENT)
+
+    @cached_property
+    def _noise_table(self) -> FixedBase:
+        return FixedBase(self._noise_base, self.modulus, self._noise_bytes)
+
+    def noise(self) -> mpz:
+        """A fresh random encryption of zero, as a representative."""
+        return self._noise_table.times_power_of_bytes(self._form, secrets.token_bytes(self._noise_bytes))
+
+    def enter(self, residue: mpz) -> mpz:
+        """The representative of a residue."""
+        return residue * self._form % self.modulus
+
+    def leave(self, representative: mpz) -> mpz:
+        """The residue of a representative."""
+        return representative * self.unform % self.modulus
+
+    def check_ciphertexts(self, representatives: Iterable[mpz]) -> None:
+        """Raise WireError unless each can be a ciphertext under this key."""
+        modulus = self.modulus
+        if not all(0 < representative < modulus for representative in representatives):
+            raise WireError("a ciphertext lies outside of its key's range")
+
+
+class SecretKey(ABC):
+    """Decrypts what a public key encrypted. Shows nothing of itself."""
+
+    public: PublicKey
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("secret keys are not pickled")
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """The key as HEU writes it."""
+
+    @abstractmethod
+    def decrypt(self, representatives: Sequence[mpz]) -> list[int]:
+        """The signed message of each ciphertext, given as representatives. Other threads run meanwhile."""

@@ -1,0 +1,136 @@
+"""PHE_2P_TREE_MERGE: the weight of the one leaf that both parties leave, under the requester's key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from gmpy2 import mpz
+
+from sfs_core import Batch, ComputeContext, Schema, attr
+
+from .base import PheOperator, read_from
+from .keyring import Keyring
+from .matrices import CipherMatrix, read_cipher_matrix, write_cipher_matrix
+from .powers import SignedDigits, product_of_powers
+from .selections import open_selections
+from .tree_select import read_shares
+
+__all__ = ["PheTreeMerge", "Terms", "write_sums"]
+
+
+@dataclass(slots=True, repr=False)
+class Terms:
+    """What makes up one row's score, not multiplied out yet.
+
+    Attributes:
+        bases: representatives to be raised to this party's shares.
+        shares: the exponents.
+        factor: product of the other representatives.
+        num_factors: how many these are.
+        added: to be encrypted and added.
+    """
+
+    bases: list[mpz]
+    shares: list[SignedDigits]
+    factor: mpz
+    num_factors: int
+    added: int
+
+    def join(self, other: Terms, modulus: mpz) -> None:
+        """Add another tree's terms of the same row."""
+        self.bases += other.bases
+        self.shares += other.shares
+        self.factor = self.factor * other.factor % modulus
+        self.num_factors += other.num_factors
+        self.added += other.added
+
+    def sum(self, keyring: Keyring, noise: mpz) -> mpz:
+        """The row's encrypted score: a representative."""
+        key = keyring.theirs
+        # All factors are representatives; what is too much of the form is one more base.
+        excess = sum(share.exponent for share in self.shares) + self.num_factors
+        powers = product_of_powers([*self.bases, key.unform], [*self.shares, SignedDigits(excess)], key.modulus)
+        product = noise * self.factor % key.modulus * powers % key.modulus
+        return product * key.power(self.added) % key.modulus if self.added else product
+
+
+class PheTreeMerge(
+    PheOperator,
+    name="PHE_2P_TREE_MERGE",
+    version="0.0.1",
+    inputs=["selects"],
+    output="tree_weight",
+    mergeable=True,
+):
+    """At the party that was not asked for scores: the sum of both shares of the leaf that both parties leave."""
+
+    select_col_name: str = attr("Column of the selections.")
+    weight_shard_col_name: str = attr("Column of the selected leaves' shares.")
+    output_col_name: str = attr("Name of the weight's column.")
+    weight_shard: bytes = attr("This party's additive share of each leaf's scaled weight: a column of plaintexts.")
+
+    def setup(self) -> None:
+        """Read the shares and note the columns."""
+        self._shares = [SignedDigits(share) for share in read_shares(self.weight_shard).items]
+        columns = [(self.select_col_name, pa.binary()), (self.weight_shard_col_name, pa.binary()), ("party", pa.utf8())]
+        self._input = Schema(columns)
+        self._output = Schema([(self.output_col_name, pa.binary())])
+
+    def input_schemas(self) -> list[Schema]:
+        """Selections, shares, and whose they are."""
+        return [self._input]
+
+    def output_schema(self) -> Schema:
+        """The encrypted weight."""
+        return self._output
+
+    def compute(self, context: ComputeContext, selects: Sequence[Batch]) -> Batch:
+        """One table row: a matrix with one ciphertext per row.
+
+        Raises:
+            GraphError: this party was itself asked for scores, a table is missing, or a matrix has another shape
+                than the tree (code 7).
+            WireError: a cell cannot be read, or this party's selection was exchanged (code 9).
+        """
+        return Batch(self._output, 1, rows=[(write_sums(self.terms(context, selects), self.keyring),)])
+
+    def terms(self, context: ComputeContext, selects: Sequence[Batch]) -> list[Terms]:
+        """What each row's score is made of; raises like `compute`."""
+        self.require_requester(context, own=False)
+        keyring, num_leaves = self.keyring, len(self._shares)
+        own, theirs = self.cells_by_party(selects)
+        with read_from(self.select_col_name, keyring.party):
+            selections = open_selections(own[0], num_leaves, self.node.parents[0], keyring)
+        with read_from(self.select_col_name, keyring.peer):
+            chosen = read_cipher_matrix(theirs[0], keyring.theirs) if theirs[0] else None
+        with read_from(self.weight_shard_col_name, keyring.peer):
+            weights = read_cipher_matrix(theirs[1], keyring.theirs)
+        self.require_shape(weights, len(selections), num_leaves, f"{keyring.peer}'s shares")
+        if chosen:
+            self.require_shape(chosen, len(selections), num_leaves, f"{keyring.peer}'s selection")
+        return [self._row(row, selection, chosen, weights) for row, selection in enumerate(selections)]
+
+    def _row(self, row: int, selection: int, chosen: CipherMatrix | None, weights: CipherMatrix) -> Terms:
+        modulus, num_rows = self.keyring.theirs.modulus, weights.rows
+        leaves = [leaf for leaf in range(len(self._shares)) if selection >> leaf & 1]
+        shares = [self._shares[leaf] for leaf in leaves]
+        factor = mpz(1)
+        for leaf in leaves:
+            factor = factor * weights.items[row + leaf * num_rows] % modulus
+        if chosen is None:  # the requester knows nothing of the tree: all leaves are left to it
+            return Terms([], [], factor, len(leaves), sum(share.exponent for share in shares))
+        return Terms([chosen.items[row + leaf * num_rows] for leaf in leaves], shares, factor, len(leaves), 0)
+
+
+def write_sums(rows: Sequence[Terms], keyring: Keyring) -> bytes:
+    """The encrypted scores of all rows, each with fresh noise, as a matrix.
+
+    Raises:
+        WireError: a ciphertext has no inverse.
+    """
+    with read_from("selections", keyring.peer):
+        noises = keyring.their_noise.take(len(rows))
+        items = [terms.sum(keyring, noise) for terms, noise in zip(rows, noises, strict=True)]
+    return write_cipher_matrix(len(items), 1, 2, items, keyring.theirs)

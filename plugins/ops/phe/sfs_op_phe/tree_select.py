@@ -1,0 +1,131 @@
+"""PHE_2P_TREE_SELECT: the leaves of one tree that a party's features leave possible, for nobody else to read."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from gmpy2 import mpz
+
+from sfs_core import Batch, ComputeContext, GraphError, Int32, Schema, attr, numeric_type
+
+from .base import PheOperator
+from .keyring import Keyring
+from .matrices import PlainMatrix, read_plain_matrix, write_cipher_matrix
+from .selections import seal_selections
+from .trees import NO_NODE, Node, leaves_left, read_splits
+from .wire import WireError
+
+__all__ = ["PheTreeSelect", "read_shares"]
+
+
+class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inputs=["features"], output="selects"):
+    """Leaves of one tree that this party's features leave possible.
+
+    The party that was asked for scores encrypts a 0 or 1 per leaf, and its share of the weight of each leaf that is
+    left. The other party seals its selection, which only itself will need. A party without nodes leaves all leaves.
+    """
+
+    input_feature_names: list[str] = attr("Names of this party's features.")
+    input_feature_types: list[str] = attr("DataType name of each feature; must be numeric.")
+    root_node_id: Int32 = attr("Id of the root.", default=0)
+    node_ids: list[Int32] = attr("Id of each tree node.")
+    lchild_ids: list[Int32] = attr("Left child of each node; -1: none.")
+    rchild_ids: list[Int32] = attr("Right child of each node; -1: none.")
+    split_feature_idxs: list[Int32] = attr("Index of each node's feature; negative: the other party's, or a leaf.")
+    split_values: list[float] = attr("Split value of each node: rows with less go left.")
+    leaf_node_ids: list[Int32] = attr("Ids of the leaves, in the order of weight_shard.")
+    select_col_name: str = attr("Name of the selections' column.")
+    weight_shard_col_name: str = attr("Name of the column of the selected leaves' shares.")
+    weight_shard: bytes = attr("This party's additive share of each leaf's scaled weight: a column of plaintexts.")
+
+    def setup(self) -> None:
+        """Check features, tree and shares."""
+        self._check_lists()
+        self._shares = read_shares(self.weight_shard)
+        nodes = dict(
+            zip(
+                self.node_ids,
+                map(Node, self.lchild_ids, self.rchild_ids, self.split_feature_idxs, self.split_values),
+                strict=True,
+            )
+        )
+        if nodes:
+            self.require(
+                len(self._shares.items) == len(self.leaf_node_ids),
+                f"weight_shard has {len(self._shares.items)} shares, leaf_node_ids {len(self.leaf_node_ids)} leaves",
+            )
+        self._splits = read_splits(self.root_node_id, nodes, self.leaf_node_ids) if nodes else None
+        self._input = Schema(zip(self.input_feature_names, map(numeric_type, self.input_feature_types), strict=True))
+        self._output = Schema(
+            [(self.select_col_name, pa.binary()), (self.weight_shard_col_name, pa.binary()), ("party", pa.utf8())]
+        )
+
+    def _check_lists(self) -> None:
+        names, types = self.input_feature_names, self.input_feature_types
+        self.require(len(names) == len(types), f"{len(names)} input_feature_names, {len(types)} input_feature_types")
+        self._require_unique("input_feature_names", names)
+        self._require_unique("node_ids", self.node_ids)
+        self._require_unique("lchild_ids", [child for child in self.lchild_ids if child != NO_NODE])
+        self._require_unique("rchild_ids", [child for child in self.rchild_ids if child != NO_NODE])
+        parallel = ("node_ids", "lchild_ids", "rchild_ids", "split_feature_idxs", "split_values")
+        lengths = [len(getattr(self, name)) for name in parallel]
+        self.require(len(set(lengths)) == 1, f"{', '.join(parallel)} differ in length: {lengths}")
+        highest = max(self.split_feature_idxs, default=-1)
+        self.require(highest < len(names), f"split_feature_idxs holds {highest}, there are {len(names)} features")
+
+    def _require_unique(self, name: str, items: list[int] | list[str]) -> None:
+        self.require(len(set(items)) == len(items), f"{name} holds an item twice")
+
+    def input_schemas(self) -> list[Schema]:
+        """The features."""
+        return [self._input]
+
+    def output_schema(self) -> Schema:
+        """Selections, shares, and whose they are."""
+        return self._output
+
+    def make_tables(self, keyring: Keyring) -> None:
+        """What each leaf's share is under the own key, but for its noise."""
+        self._share_powers = [keyring.own.power(share) for share in self._shares.items]
+
+    def compute(self, context: ComputeContext, features: Batch) -> Batch:
+        """One table row with all rows' selections and shares.
+
+        Raises:
+            FeatureError: a feature is null (code 3).
+            SfsError: an integer beyond 2^53 (code 2).
+        """
+        keyring, num_rows, num_leaves = self.keyring, features.num_rows, len(self._shares.items)
+        splits = self._splits or ()
+        columns = {split.feature: features.float64(split.feature) for split in splits}
+        selections = leaves_left(splits, num_leaves, columns, num_rows)
+        if context.requester != keyring.party:
+            token = seal_selections(selections, num_leaves, self.node.name, keyring)
+            return Batch(self._output, 1, rows=[(token, b"", keyring.party)])
+        selects = b"" if self._splits is None else self._encrypted(selections, [keyring.own.power(1)] * num_leaves)
+        return Batch(self._output, 1, rows=[(selects, self._encrypted(selections, self._share_powers), keyring.party)])
+
+    def _encrypted(self, selections: list[int], powers: list[mpz]) -> bytes:
+        """Matrix rows x leaves: what `powers` has for a selected leaf, else zero; encrypted."""
+        keyring, num_rows = self.keyring, len(selections)
+        noises, modulus = iter(keyring.own_noise.take(num_rows * len(powers))), keyring.own.modulus
+        items = [
+            noise * power % modulus if selection >> leaf & 1 else noise
+            for leaf, power in enumerate(powers)
+            for selection, noise in zip(selections, noises, strict=False)
+        ]
+        return write_cipher_matrix(num_rows, len(powers), 2, items, keyring.own)
+
+
+def read_shares(weight_shard: bytes) -> PlainMatrix:
+    """A party's shares of the leaves' weights.
+
+    Raises:
+        GraphError: they cannot be read, or are no column (code 7).
+    """
+    try:
+        shares = read_plain_matrix(weight_shard)
+    except WireError as error:
+        raise GraphError(f"weight_shard: {error.message}") from None
+    if shares.columns != 1:
+        raise GraphError(f"weight_shard has {shares.columns} columns, one is needed")
+    return shares
