@@ -7,9 +7,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
-from sfs_core import Batch, ComputeContext, ErrorCode, GraphError, Operator, Schema, SfsError, attr
+from sfs_core import (
+    Batch,
+    ComputeContext,
+    ErrorCode,
+    ExecutionView,
+    Fusion,
+    GraphError,
+    Operator,
+    Schema,
+    SfsError,
+    attr,
+)
 
+from .chain import Link, fused_chains
 from .replay import Program
+from .rows import RowProgram
 from .trace import compile_trace, read_trace
 
 __all__ = ["ArrowProcessing"]
@@ -34,6 +47,7 @@ class ArrowProcessing(
             self.require(_is_accepted(type_), f"input column {name!r}: {type_} is not a number, a string or binary")
         trace = read_trace(self.trace_content, is_json=self.content_json_flag)
         self._program: Program | None = compile_trace(trace, self._input) if trace.func_traces else None
+        self._by_rows = None if self._program is None else RowProgram.of(self._program)
 
     def input_schemas(self) -> list[Schema]:
         return [self._input]
@@ -50,14 +64,31 @@ class ArrowProcessing(
         """
         table: Batch = inputs[0]
         if self._program is not None:
-            try:
-                table = self._program.run(table)
-            except SfsError as error:
-                error.node = error.node or self.node.name
-                raise
+            result = None if self._by_rows is None else self._by_rows.run(table)
+            table = self._replay(self._program, table) if result is None else result
         if len(self._output) and table.schema is not self._output:
             raise self._error(f"the output is {table.schema}, declared is {self._output}")
         return table
+
+    def _replay(self, program: Program, table: Batch) -> Batch:
+        try:
+            return program.run(table)
+        except SfsError as error:
+            error.node = error.node or self.node.name
+            raise
+
+    @classmethod
+    def fuse(cls, execution: ExecutionView) -> list[Fusion]:
+        """Chains of such nodes, each as one function for small batches."""
+        links = {name: op._link() for name, op in execution.operators.items() if isinstance(op, cls)}
+        return fused_chains(execution, {name: link for name, link in links.items() if link is not None})
+
+    def _link(self) -> Link | None:
+        """None for a node that has no function over rows, or whose output is not as declared."""
+        program = Program.identity(self._input) if self._program is None else self._program
+        covered = self._program is None or self._by_rows is not None
+        declared = not len(self._output) or self._output is program.schema
+        return Link(self, program) if covered and declared and len(self._input) else None
 
 
 def _read_schema(data: bytes, attribute: str) -> Schema:

@@ -10,9 +10,10 @@ import pyarrow.ipc
 
 from sfs_core import ErrorCode, GraphError
 
-__all__ = ["read_options"]
+__all__ = ["option_members", "read_options"]
 
 _TYPE_NAME = "_type_name"
+_MOST_DIGITS = 1000  # Arrow computes 10^ndigits in as many steps, even for a table without rows
 
 
 def read_options(data: bytes, class_name: str) -> Any:
@@ -32,10 +33,17 @@ def read_options(data: bytes, class_name: str) -> Any:
         raise _refused("option_bytes hold no function options") from None
     if found != class_name:  # Arrow itself does not compare them, and would read memory of the wrong layout
         raise _refused(f"option_bytes hold {found}, the function takes {class_name}")
+    if "ndigits" in members and abs(members["ndigits"].as_py() or 0) > _MOST_DIGITS:
+        raise _refused(f"{found} rounds to more than {_MOST_DIGITS} digits", hint="no number has so many")
     try:
         return pc.FunctionOptions.deserialize(pa.py_buffer(data))
     except pa.ArrowException:
         return _rebuilt(class_name, members)
+
+
+def option_members(options: Any) -> dict[str, Any]:
+    """The members of options as Arrow scalars, by name; Arrow itself shows them only as text."""
+    return _members(options.serialize().to_pybytes())
 
 
 def _members(data: bytes) -> dict[str, Any]:
@@ -65,5 +73,5 @@ def _rebuilt(class_name: str, members: dict[str, Any]) -> Any:
         raise _refused(f"{class_name} was written by a version of Arrow that {pa.__version__} cannot read") from None
 
 
-def _refused(message: str) -> GraphError:
-    return GraphError(message, code=ErrorCode.UNEXPECTED_ERROR, hint="export the model again with a newer Arrow")
+def _refused(message: str, hint: str = "export the model again with a newer Arrow") -> GraphError:
+    return GraphError(message, code=ErrorCode.UNEXPECTED_ERROR, hint=hint)

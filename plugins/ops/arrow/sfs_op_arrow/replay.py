@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -49,20 +50,68 @@ class Program:
         constants: per slot the Arrow scalar that it holds, or None.
         calls: in order.
         result: the columns of the resulting table.
+
+    Attributes:
+        width: number of input columns.
     """
 
     def __init__(
         self, schema: Schema, constants: Sequence[Any], calls: Sequence[Call], result: Sequence[Field]
     ) -> None:
-        self._input_types = schema.types
-        self._constants = list(constants)
-        self._calls = tuple(calls)
-        self._result = tuple(result)
-        width = len(schema)
-        read = {slot for call in self._calls for slot in call.inputs if slot < width}
+        self.input_schema = schema
+        self.constants = list(constants)
+        self.calls = tuple(calls)
+        self.result = tuple(result)
+        self.width = len(schema)
+        read = {slot for call in self.calls for slot in call.inputs if slot < self.width}
         self._read = tuple(sorted(read))
-        self._passed = tuple(sorted({field.slot for field in self._result if field.slot < width} - read))
-        self._schema: Schema | None = None
+        self._passed = tuple(sorted({field.slot for field in self.result if field.slot < self.width} - read))
+
+    @classmethod
+    def identity(cls, schema: Schema) -> Program:
+        """A program whose result is its input."""
+        fields = [Field(field.name, field.nullable, slot) for slot, field in enumerate(schema.arrow)]
+        return cls(schema, [None] * len(fields), [], fields)
+
+    def then(self, second: Program, columns: Sequence[int]) -> Program:
+        """One program for this one and a second one on its result.
+
+        Args:
+            second: what follows.
+            columns: which column of the result each input column of `second` is.
+        """
+        moved = [self.result[column].slot for column in columns]
+        moved += range(len(self.constants), len(self.constants) + len(second.constants) - second.width)
+        calls = [replace(c, inputs=tuple(moved[i] for i in c.inputs), output=moved[c.output]) for c in second.calls]
+        result = [replace(field, slot=moved[field.slot]) for field in second.result]
+        constants = self.constants + second.constants[second.width :]
+        return Program(self.input_schema, constants, [*self.calls, *calls], result)
+
+    @cached_property
+    def samples(self) -> Sequence[Any] | None:
+        """Per slot the Arrow scalar that it holds in every row, or an empty array of its type.
+
+        None where a call fails without rows, so that it always fails.
+        """
+        values = self.constants.copy()
+        values[: self.width] = [pa.array([], type_) for type_ in self.input_schema.types]
+        samples = values.copy()
+        for call in self.calls:
+            try:
+                result = call.function.call([values[slot] for slot in call.inputs], call.options)
+            except pa.ArrowException:
+                return None
+            samples[call.output] = result
+            values[call.output] = pa.repeat(result, 0) if call.only_scalars else result
+        return samples
+
+    @cached_property
+    def schema(self) -> Schema | None:
+        """The resulting table's; None where a call always fails."""
+        samples = self.samples
+        if samples is None:
+            return None
+        return Schema.from_arrow(pa.schema([pa.field(f.name, samples[f.slot].type, f.nullable) for f in self.result]))
 
     def run(self, table: Batch) -> Batch:
         """The resulting table, in column form, with the schema that came out.
@@ -70,29 +119,20 @@ class Program:
         Raises:
             SfsError: a call failed (code 2); names the function and, where the values are at fault, the row.
         """
-        values = self._constants.copy()
+        values = self.constants.copy()
         for slot in self._read:
             values[slot] = table.arrow(slot)
         for slot in self._passed:
             values[slot] = table.column(slot)
-        for number, call in enumerate(self._calls):
+        for number, call in enumerate(self.calls):
             arguments = [values[slot] for slot in call.inputs]
             try:
                 result = call.function.call(arguments, call.options)
             except pa.ArrowException as error:
                 raise _failure(number, call, arguments, type(error).__name__, table.num_rows) from None
             values[call.output] = pa.repeat(result, table.num_rows) if call.only_scalars else result
-        if self._schema is None:  # the types follow from the input's, so they are the same in every run
-            self._schema = self._result_schema(values)
-        return Batch(self._schema, table.num_rows, [values[field.slot] for field in self._result])
-
-    def _result_schema(self, values: Sequence[Any]) -> Schema:
-        types = [
-            self._input_types[field.slot] if field.slot < len(self._input_types) else values[field.slot].type
-            for field in self._result
-        ]
-        fields = [pa.field(f.name, type_, f.nullable) for f, type_ in zip(self._result, types, strict=True)]
-        return Schema.from_arrow(pa.schema(fields))
+        assert self.schema is not None
+        return Batch(self.schema, table.num_rows, [values[field.slot] for field in self.result])
 
 
 def _failure(number: int, call: Call, arguments: Sequence[Any], kind: str, num_rows: int) -> SfsError:
