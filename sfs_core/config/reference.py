@@ -99,6 +99,7 @@ _NOT_HERE: Final = {
     "brpc_builtin_service_port": "there are no debug pages; /health and /ready are on the other ports",
     "metrics_exposer_port": "this version has no metrics port",
     "worker_num": "requests are served by one event loop",
+    "op_exec_worker_num": "operators run on the event loop; blocking_threads is for those that take long",
 }
 
 
@@ -261,8 +262,6 @@ class _Converter:
             native["cache"] = model.field("base_path", base)
         if (limit := server.get("max_concurrency", 0)) > 0:
             native["limits"] = Node({"max_concurrency": server.field("max_concurrency", limit)}, server.node.line)
-        if (threads := server.get("op_exec_worker_num", 0)) > 0:
-            native["blocking_threads"] = server.field("op_exec_worker_num", threads)
         return Node(native, node.line)
 
     def _problem(self, message: _Message, name: str, text: str, hint: str = "") -> None:
@@ -343,11 +342,12 @@ class _Converter:
         service = {"service": self._needed(serving, "id"), "model": self._model(serving.message("model_conf"))}
         features = self._features(serving)
         mapping = server.get("feature_mapping", {})
+        block = {"mapping": server.field("feature_mapping", mapping)} if mapping else {}
         if features is not None:
-            block = {"source": features, "mapping": server.field("feature_mapping", mapping)}
-            service["features"] = Node(block, features.line, features.written)
-        elif mapping:
-            self._problem(server, "feature_mapping", "there is no featureSourceConf that it could map")
+            block["source"] = features
+        if block:
+            first = features or block["mapping"]
+            service["features"] = Node(block, first.line, first.written)
         return Node(service, serving.node.line)
 
     # ------------------------------------------------------------- the model

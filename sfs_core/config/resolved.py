@@ -25,8 +25,9 @@ def resolved(loaded: LoadedConfig) -> dict[str, Any]:
     for entry, service in zip(document["services"], loaded.services, strict=True):
         choice = service.config.model.source
         entry["model"]["source"] = {"name": choice.name, "path": choice.path, **_plain(service.model_options)}
-        if service.config.features is not None:
-            name = service.config.features.source.name
+        features = service.config.features
+        if features is not None and features.source is not None:
+            name = features.source.name
             entry["features"]["source"] = {"name": name, **_plain(service.feature_options)}
     restored: dict[str, Any] = _with_placeholders(document, loaded.file.tree)
     return restored

@@ -30,7 +30,7 @@ __all__ = [
     "SourceChoice",
 ]
 
-_SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SAFE_ID: Final = re.compile(r"[^\s./\\][^/\\]{0,127}")
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?\s*")
 _LONGEST_SECONDS: Final = 2_147_484
 """As long as the 32 bits of the reference's milliseconds can say."""
@@ -39,8 +39,8 @@ _LATER_PROTOCOLS: Final = ("h2", "h2:grpc", "grpc")
 
 
 def _safe_id(value: str) -> str:
-    if not _SAFE_ID.fullmatch(value):
-        raise ValueError("letters, digits, '.', '_' and '-' only, at most 128")
+    if not _SAFE_ID.fullmatch(value) or not value.isprintable():
+        raise ValueError("at most 128 characters, none of them a slash, and no dot or space at the beginning")
     return value
 
 
@@ -162,7 +162,7 @@ class Limits(_Section):
     """What one caller or peer may ask of this party."""
 
     max_rows: int = Field(default=100_000, gt=0)
-    """Rows in one prediction request."""
+    """Rows in one prediction request, and in one call of a peer."""
     max_body: Bytes = 64 << 20
     """Bytes in one request, after decompression."""
     max_concurrency: int | None = Field(default=None, gt=0)
@@ -215,8 +215,8 @@ class ModelPackage(_Section):
 class Features(_Section):
     """This party's features."""
 
-    source: SourceChoice
-    """Where they are looked up."""
+    source: SourceChoice | None = None
+    """Where they are looked up. Absent: only features sent along with requests can be scored."""
     mapping: dict[str, str] = Field(default={})
     """Name at the source: name in the model. Names that are equal need no entry."""
 

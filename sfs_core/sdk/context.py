@@ -32,7 +32,7 @@ class PluginConfig(BaseModel):
     Use `pydantic.SecretStr` for secrets: they are then shown nowhere.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -199,6 +199,7 @@ class Server:
         # In bulk scoring ids are no ids: rows must reach the sources as they come.
         join = self._config.batching.enabled and self._config.bulk_scoring is None
         model.batcher = Batcher(model.predictor, max_rows=self._config.batching.max_rows, join=join)
+        model.agreed.set()
         logger.info("%s: %s agreed with %s", self.party, model.service, ", ".join(sorted(infos)))
 
     async def _open_service(self) -> None:

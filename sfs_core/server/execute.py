@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable
+from typing import Final
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.codec.execution import ExecuteReply, call_from_message, error_reply_message, reply_to_message
@@ -11,11 +14,14 @@ from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body, request_id, safe_error
-from sfs_core.server.served import ServedModels
+from sfs_core.server.served import ServedModel, ServedModels
 
 __all__ = ["ExecuteHandler"]
 
 logger = logging.getLogger("sfs.execute")
+
+AGREEMENT_SECONDS: Final = 1.0
+"""How long a call may wait for this party's own handshake to end."""
 
 
 class ExecuteHandler:
@@ -28,14 +34,32 @@ class ExecuteHandler:
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
         message = apis_pb2.ExecuteRequest()
         try:
-            reply = self._execute(decode_body(body, info, message))
+            decode_body(body, info, message)
         except BodyError:
             raise
+        except SfsError as error:
+            return _failed(message, info, error)
+        model = self._models.get(message.service_spec.id)
+        if model is not None and model.predictor is None:
+            return self._answer_when_agreed(model, message, info)
+        return self._answer(message, info)
+
+    def _answer(self, message: apis_pb2.ExecuteRequest, info: CallInfo) -> bytes | Awaitable[bytes]:
+        try:
+            reply = self._execute(message)
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
             return _failed(message, info, error)
         if isinstance(reply, ExecuteReply):
             return encode_body(reply_to_message(message.service_spec.id, reply), info)
         return _answer_later(message, info, reply)
+
+    async def _answer_when_agreed(self, model: ServedModel, message: apis_pb2.ExecuteRequest, info: CallInfo) -> bytes:
+        """A peer that was told of the model a moment ago may ask before this party has heard from all others."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGREEMENT_SECONDS):
+                await model.agreed.wait()
+        answer = self._answer(message, info)
+        return answer if isinstance(answer, bytes) else await answer
 
     def _execute(self, message: apis_pb2.ExecuteRequest) -> ExecuteReply | Awaitable[ExecuteReply]:
         model = self._models.get(message.service_spec.id)

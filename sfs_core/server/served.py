@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.executor import Executor
@@ -25,6 +26,7 @@ class ServedModel:
         executor: this party's part of requests.
         predictor: whole predictions; None until every party agreed on the model.
         batcher: joins callers' requests for the predictor; None as long as that is.
+        agreed: set together with these two.
     """
 
     service: str
@@ -33,6 +35,7 @@ class ServedModel:
     executor: Executor
     predictor: Predictor | None = None
     batcher: Batcher | None = None
+    agreed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 ServedModels = Mapping[str, ServedModel]

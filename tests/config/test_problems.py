@@ -29,7 +29,7 @@ def problems_of(path: Path) -> list[str]:
         ("party: alice\n", "", "1 party: is missing"),
         ("party: alice", "prty: alice", "2 prty: there is no such option (hint: did you mean 'party'?)"),
         ("party: alice", "party: 7", "2 party: a text is expected (hint: put it in quotes)"),
-        ("party: alice", "party: a/b", "2 party: letters, digits, '.', '_' and '-' only, at most 128"),
+        ("party: alice", "party: a/b", "2 party: at most 128 characters, none of them a slash"),
         ("party: alice", "party: alice\nparty: bob", "3 party: is given twice, first in line 2"),
         ("party: alice", "party: !!python/name:os.system", "2 party: a value that begins with ! is not read (hint"),
         ("party: alice", "party: ${env:NO_SUCH}", "2 party: environment variable 'NO_SUCH' is not set"),

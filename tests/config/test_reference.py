@@ -66,7 +66,6 @@ link:
   retry: {retries: 2, unavailable: yes, backoff: exponential, interval: 20 ms, factor: 3}
 limits: {max_concurrency: 64}
 cache: /cache
-blocking_threads: 4
 """
 
 
@@ -266,12 +265,13 @@ def test_problems_stand_where_the_field_stands(write: Write) -> None:
     ]
 
 
-def test_a_mapping_needs_something_to_map(write: Write) -> None:
+def test_a_mapping_without_a_source_is_for_features_sent_along(write: Write) -> None:
     document = changed("serverConf.featureMapping", {"a": "b"})
     del document["featureSourceConf"]
-    with pytest.raises(ConfigError) as caught:
-        read(write, document)
-    assert "serverConf.featureMapping: there is no featureSourceConf" in caught.value.problems[0]
+    (service,) = read(write, document).config.services
+    assert service.features is not None
+    assert service.features.source is None
+    assert service.features.mapping == {"a": "b"}
 
 
 def test_what_has_no_effect_is_told(write: Write) -> None:
@@ -283,6 +283,7 @@ def test_what_has_no_effect_is_told(write: Write) -> None:
         ["5", "serverConf.brpcBuiltinServicePort"],
         ["4", "serverConf.metricsExposerPort"],
         ["5", "serverConf.workerNum"],
+        ["5", "serverConf.opExecWorkerNum"],
         ["16", "clusterConf.channelDesc.rpcTimeoutMs"],
         ["24", "featureSourceConf.csvOpts.streamingMode"],
     ]
