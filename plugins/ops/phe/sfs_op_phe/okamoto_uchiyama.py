@@ -144,7 +144,7 @@ class OuSecretKey(SecretKey):
 
 def generate_ou_keys(bits: int = 2048) -> OuSecretKey:
     """A fresh key pair with a modulus of about `bits` bits; takes seconds for 3072."""
-    prime_bits, order_bits = -(-bits // 3), 160 if bits < 1536 else 224
+    prime_bits, order_bits = bits // 3 + 2, 160 if bits < 1536 else 224
     t = _random_prime(order_bits)
     while True:
         u = mpz(secrets.randbits(prime_bits - order_bits) | 1 << (prime_bits - order_bits)) & ~1

@@ -1,0 +1,233 @@
+"""Keys, powers and fixed-point numbers against plain integers."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from gmpy2 import invert, mpz, powmod
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sfs_op_phe.keyring import read_public_key, read_secret_key
+from sfs_op_phe.keys import KeyFormatError
+from sfs_op_phe.noise import NoiseStock
+from sfs_op_phe.numbers import check_scale, decode, encode
+from sfs_op_phe.okamoto_uchiyama import OuPublicKey, generate_ou_keys
+from sfs_op_phe.paillier import PaillierPublicKey
+from sfs_op_phe.powers import FixedBase, SignedDigits, inverses, product_of_powers
+from sfs_op_phe.wire import WireError, tagged
+
+from sfs_core import FeatureError, GraphError, SfsError
+
+MODULUS = mpz(2**127 - 1) * mpz(2**89 - 1)
+numbers = st.integers(-(2**100), 2**100)
+few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+# ------------------------------------------------------------------------ keys
+def encrypt(key, message):
+    return key.noise() * key.power(message) % key.modulus
+
+
+@few
+@given(numbers)
+def test_messages_come_back(small, message):
+    key = small.public
+    assert small.decrypt([encrypt(key, message)]) == [message]
+
+
+@few
+@given(numbers, numbers, st.integers(-(2**40), 2**40))
+def test_sums_and_multiples_are_those_of_the_messages(small, a, b, factor):
+    key = small.public
+    first, second = encrypt(key, a), encrypt(key, b)
+    added = first * key.leave(second) % key.modulus
+    plain = first * key.power(b) % key.modulus
+    multiple = key.enter(powmod(key.leave(first), factor, key.modulus))
+    negated = key.enter(invert(key.leave(first), key.modulus))
+    assert small.decrypt([added, plain, multiple, negated]) == [a + b, a + b, a * factor, -a]
+
+
+def test_extremes(small):
+    key = small.public
+    half = int(key.limit) if isinstance(key, OuPublicKey) else int(key.n - 1) // 2
+    assert small.decrypt([encrypt(key, m) for m in (0, half, -half)]) == [0, half, -half]
+    for message in (int(key.limit) + 1, -int(key.limit) - 1):
+        with pytest.raises(SfsError, match="too large for the encryption key"):
+            key.power(message)
+
+
+def test_keys_come_back(small):
+    bits = small.public.n.bit_length()
+    public = read_public_key(small.public.to_bytes(), least_bits=bits)
+    secret = read_secret_key(small.to_bytes(), public)
+    assert public.to_bytes() == small.public.to_bytes()
+    assert secret.to_bytes() == small.to_bytes()
+    assert secret.decrypt([encrypt(public, -7)]) == [-7]
+
+
+def test_encryptions_differ(small):
+    assert len({encrypt(small.public, 1) for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize("digit_bits", [60, 64])
+def test_digit_size_of_the_wire_form(digit_bits):
+    """Ciphertexts of another digit size decrypt to numbers of the key's size, which the operators refuse."""
+    secret = generate_ou_keys(768)
+    key = read_public_key(secret.public.to_bytes(), digit_bits, least_bits=700)
+    digits = -(-key.n.bit_length() // digit_bits)
+    assert key.enter(mpz(1)) == (mpz(1) << digits * digit_bits) % key.n
+    (wrong,) = secret.decrypt([key.enter(key.power(5)) * 2 % key.n])
+    assert wrong.bit_length() > 200
+
+
+def test_sizes_of_2048_bit_keys(parties, paillier_parties):
+    for secret in parties.secrets.values():
+        assert 2051 <= secret.public.n.bit_length() <= 2053
+        assert secret.public.max_bits in (682, 683)
+        assert 790 <= len(secret.public.to_bytes()) <= 793
+    for secret in paillier_parties.secrets.values():
+        assert secret.public.n.bit_length() in (2047, 2048)
+
+
+def test_secret_keys_show_nothing(small):
+    numbers = [str(part) for part in (small._p, small._q)]
+    shown = repr(small) + str(small) + repr(small.public)
+    assert not any(number in shown for number in numbers)
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(small)
+
+
+def with_numbers(cls, **numbers):
+    """A key that no constructor would make."""
+    key = object.__new__(cls)
+    for name, number in numbers.items():
+        setattr(key, name, number)
+    return key.to_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda key: {"n": key.n + 1}, "do not belong"),
+        (lambda key: {"n": key.n >> 200 | 1}, "bits; 2000 to 8192"),
+        (lambda key: {"n": key.n << 7000 | 1}, "bits; 2000 to 8192"),
+        (lambda key: {"g": mpz(1)}, "do not belong"),
+        (lambda key: {"g": key.n + 5}, "do not belong"),
+        (lambda key: {"h": mpz(0)}, "do not belong"),
+        (lambda key: {"h": mpz(1)}, "do not belong"),
+        (lambda key: {"h": key.n - 1}, "do not belong"),
+        (lambda key: {"max_bits": 0}, "cannot encrypt"),
+        (lambda key: {"max_bits": 800}, "cannot encrypt"),
+    ],
+)
+def test_public_keys_that_protect_nothing(parties, change, message):
+    key = parties.key("alice")
+    numbers = {"n": key.n, "g": key.g, "h": key.h, "max_bits": key.max_bits} | change(key)
+    with pytest.raises(KeyFormatError, match=message):
+        read_public_key(with_numbers(OuPublicKey, **numbers))
+
+
+def test_paillier_keys_that_protect_nothing(paillier_parties):
+    key = paillier_parties.key("alice")
+    for n, hs in ((key.n + 1, key.hs), (key.n, mpz(1)), (key.n, key.n), (key.n, key.n**2 - 1), (key.n >> 90, key.hs)):
+        with pytest.raises(KeyFormatError):
+            read_public_key(with_numbers(PaillierPublicKey, n=n, hs=hs))
+
+
+def test_secret_key_of_another_public_key(parties, paillier_parties):
+    alice, bob = parties.secrets["alice"], parties.secrets["bob"]
+    with pytest.raises(KeyFormatError, match="not that of the public key"):
+        read_secret_key(alice.to_bytes(), bob.public)
+    with pytest.raises(WireError, match="another scheme"):
+        read_secret_key(alice.to_bytes(), paillier_parties.key("alice"))
+    with pytest.raises(KeyFormatError, match="not that of the public key"):
+        read_secret_key(paillier_parties.secrets["alice"].to_bytes(), paillier_parties.key("bob"))
+
+
+@pytest.mark.parametrize(("scheme", "name"), [(0, "mock"), (2, "IPCL"), (5, "FPaillier"), (11, "Damgard"), (99, "99")])
+def test_other_schemes_are_refused_by_name(scheme, name):
+    with pytest.raises(WireError, match=f"scheme .*{name}"):
+        read_public_key(tagged(b"\x90", scheme))
+
+
+# ---------------------------------------------------------------------- powers
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, int(MODULUS) - 1), st.integers(0, 2**80), st.integers(1, 8), st.sampled_from([4, 8]))
+def test_powers_by_table(base, exponent, num_bytes, width):
+    table = FixedBase(mpz(base), MODULUS, num_bytes, width)
+    assert table(exponent) == powmod(base, exponent, MODULUS)
+    assert table.times_power(mpz(3), exponent) == 3 * powmod(base, exponent, MODULUS) % MODULUS
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(2, 10**9), st.integers(-(2**130), 2**130)), max_size=20), st.integers(1, 9))
+def test_products_of_powers(pairs, copies):
+    pairs *= copies
+    expected = mpz(1)
+    for base, exponent in pairs:
+        expected = expected * powmod(base, exponent, MODULUS) % MODULUS
+    bases, exponents = [mpz(base) for base, _ in pairs], [SignedDigits(exponent) for _, exponent in pairs]
+    assert product_of_powers(bases, exponents, MODULUS) == expected
+    assert [invert(base, MODULUS) for base in bases] == inverses(bases, MODULUS)
+
+
+@given(st.integers(-(2**200), 2**200), st.integers(2, 8))
+def test_signed_digits_are_the_exponent(exponent, width):
+    digits = SignedDigits(exponent).of(width)
+    assert sum(digit << width * i for i, digit in enumerate(digits)) == exponent
+    assert all(abs(digit) <= 1 << width - 1 for digit in digits)
+    assert str(exponent) not in repr(SignedDigits(exponent)) or abs(exponent) < 10
+
+
+def test_what_has_no_inverse_is_an_error_of_its_own():
+    with pytest.raises(ZeroDivisionError):
+        inverses([mpz(5), mpz(2**89 - 1)], MODULUS)
+
+
+# --------------------------------------------------------------------- numbers
+@given(st.lists(st.floats(-1e12, 1e12), min_size=1), st.sampled_from([10**6, 2**26, 2**40]))
+def test_encoding_cuts_towards_zero(values, scale):
+    assert encode(np.array(values), scale, "x") == [int(value * float(scale)) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(float("nan"), "not finite"), (-float("inf"), "not finite"), (1e300, "too large"), (1e20, "too large")],
+)
+def test_values_that_cannot_be_encoded(value, message):
+    with pytest.raises(FeatureError, match=f"column 'age', row 1: the value is {message}") as caught:
+        encode(np.array([1.0, value]), 10**6, "age")
+    assert "e+" not in str(caught.value)
+
+
+def test_any_64_bit_integer_can_be_a_feature():
+    assert encode(np.array([float(2**64 - 1), -(2.0**63)]), 10**6, "x") == [2**64 * 10**6, -(2**63) * 10**6]
+
+
+@given(st.integers(-(2**53), 2**53), st.integers(1, 2**40))
+def test_decoding_divides(number, scale):
+    assert decode([number], scale)[0] == number / scale
+
+
+def test_long_integers_become_doubles_digit_by_digit():
+    high = 2**53 - 2 << 60
+    number = high + (1 << 59) + 1  # rounding it at once would round up
+    assert decode([number, -number], 1).tolist() == [float(high), -float(high)]
+
+
+@pytest.mark.parametrize("scale", [0, -1, 2**63 // 10**6, 2**44])
+def test_scales_beyond_64_bits_are_refused(scale):
+    with pytest.raises(GraphError, match="encode_scale"):
+        check_scale(scale)
+
+
+# ----------------------------------------------------------------------- noise
+def test_stock_fills_while_idle_and_gives_each_value_once(small):
+    stock = NoiseStock(small.public, 40)
+    while len(stock) < 40:
+        pass
+    taken = stock.take(25) + stock.take(25)
+    assert len(set(taken)) == 50
+    assert small.decrypt(taken) == [0] * 50
