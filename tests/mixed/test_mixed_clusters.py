@@ -32,6 +32,12 @@ CASES = [
     "packages/pre_binq_onehot_glm",
     "packages/pre_ops_sgd",
 ]
+ENCRYPTED = [
+    "packages/sgd_logistic_he",
+    "packages/glm_gamma_log_he",
+    "packages/pre_woe_sgd_he",
+    "packages/xgb_logistic_he",
+]
 SECONDS = 120
 
 
@@ -104,7 +110,7 @@ def _scores(result: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("protocol", ["baidu_std", "http"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *ENCRYPTED])
 def test_the_reference_asks_and_ours_helps(
     name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
 ) -> None:
@@ -123,7 +129,7 @@ def test_the_reference_asks_and_ours_helps(
 
 
 @pytest.mark.parametrize("protocol", ["baidu_std", "http"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, *ENCRYPTED])
 def test_ours_asks_and_the_reference_helps(
     name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
 ) -> None:
