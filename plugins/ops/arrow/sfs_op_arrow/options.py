@@ -33,12 +33,13 @@ def read_options(data: bytes, class_name: str) -> Any:
         raise _refused("option_bytes hold no function options") from None
     if found != class_name:  # Arrow itself does not compare them, and would read memory of the wrong layout
         raise _refused(f"option_bytes hold {found}, the function takes {class_name}")
-    if "ndigits" in members and abs(members["ndigits"].as_py() or 0) > _MOST_DIGITS:
-        raise _refused(f"{found} rounds to more than {_MOST_DIGITS} digits", hint="no number has so many")
     try:
-        return pc.FunctionOptions.deserialize(pa.py_buffer(data))
+        options = pc.FunctionOptions.deserialize(pa.py_buffer(data))
     except pa.ArrowException:
-        return _rebuilt(class_name, members)
+        options = _rebuilt(class_name, members)
+    if "ndigits" in members and abs(members["ndigits"].as_py()) > _MOST_DIGITS:
+        raise _refused(f"{found} rounds to more than {_MOST_DIGITS} digits", hint="no number has so many")
+    return options
 
 
 def option_members(options: Any) -> dict[str, Any]:

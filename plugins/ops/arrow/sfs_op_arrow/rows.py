@@ -32,7 +32,7 @@ MOST_ROWS: Final = 150
 """Above it, Arrow's functions over columns become faster: from 180 rows on for the leanest recorded computations."""
 
 _GIVEN_UP: Final = (ArithmeticError, TypeError, ValueError, FeatureError)
-_MOST_CALLS: Final = 10_000  # Python compiles about 30 calls per ms
+_MOST_CALLS: Final = 10_000  # they take 0.2 s and 30 MB to compile
 
 RowFunction = Callable[[Sequence[Any]], list[Any]]
 
@@ -100,6 +100,17 @@ def _present(value: Any) -> Any:
     return value
 
 
+_FLOAT_TEXT: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?(e-?[0-9]{1,2})?")
+_INTEGER_TEXT: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
+
+
+def _number(text: str, made: Callable[[str], Any], spelling: re.Pattern[str]) -> Any:
+    """The number in a text of the plainest spelling: Python and Arrow take different ones beyond it."""
+    if not spelling.fullmatch(text):
+        raise ValueError
+    return made(text)
+
+
 def _signed(whole: int, value: float) -> float:
     return math.copysign(float(whole), value)
 
@@ -140,6 +151,8 @@ _HELPERS: Final[dict[str, Any]] = {
     "log2": math.log2,
     "pow": math.pow,
     "present": _present,
+    "parsed_float": lambda text: _number(text, float, _FLOAT_TEXT),
+    "parsed_int": lambda text: _number(text, int, _INTEGER_TEXT),
     "quotient": _quotient,
     "round": round,
     "signed": _signed,
@@ -191,6 +204,7 @@ _FLOAT64_ONLY: Final = {
     "trunc": "signed(trunc({0}), {0})",
     "round": "signed(round({0}), {0})",
 }
+_ROUNDINGS: Final = ("floor", "ceil", "trunc", "round")
 _TESTS: Final = {"is_nan": "{0} != {0}", "is_finite": "isfinite({0})", "is_inf": "isinf({0})"}
 
 _BOOL: Final = pa.bool_()
@@ -365,6 +379,8 @@ class _Writer:
         return self._assign(text, output, may_fail=checked)
 
     def _float64(self, name: str, call: Call, values: Sequence[_Value], output: Any, checked: bool) -> _Value:
+        if output in _INTEGERS and name in _ROUNDINGS and values[0].type == output:
+            return values[0]
         if output != _FLOAT64 or (call.options is not None and call.options != pc.RoundOptions()):
             raise _NotCoveredError
         converted = [self._convert(value, output) for value in values]
@@ -412,6 +428,10 @@ class _Writer:
             return self._assign(f"fit_{output}(whole({value.text}))", output, may_fail=True)
         if value.type == _BOOL and (output in _INTEGERS or output in _FLOATS):
             return self._assign(f"{'int' if output in _INTEGERS else 'float'}({value.text})", output)
+        if value.type in _TEXTS and output == _FLOAT64:
+            return self._assign(f"parsed_float({value.text})", output, may_fail=True)
+        if value.type in _TEXTS and output in _INTEGERS:
+            return self._assign(f"fit_{output}(parsed_int({value.text}))", output, may_fail=True)
         if value.type in _INTEGERS and output in _TEXTS:
             return self._assign(f"str({value.text})", output)
         return self._convert(value, output)

@@ -83,6 +83,7 @@ def test_cast_options_with_a_member_missing():
         (b"ARROW1\0\0", "no function options"),
         (pc.RoundOptions(1).serialize().to_pybytes()[:-20], "no function options"),
         (pc.RoundOptions(1).serialize().to_pybytes(), "hold RoundOptions, the function takes PadOptions"),
+        (written("PadOptions", ndigits=pa.scalar("x")), "was written by a version of Arrow"),
         (written("PadOptions", width=pa.scalar(7), colour=pa.scalar("red")), "cannot read"),
         (written("PadOptions", padding=pa.scalar("-")), "cannot read"),
         (written("PadOptions", width=pa.scalar(1 << 63, pa.uint64())), "cannot read"),
@@ -126,3 +127,9 @@ def test_mutated_options_are_refused_or_read():
         except GraphError:
             pass
     assert 0 < read < 10_000
+
+
+@pytest.mark.parametrize("digits", [1001, -(2**63)])
+def test_endless_rounding_is_refused(digits):
+    with pytest.raises(GraphError, match="more than 1000 digits"):
+        read_options(pc.RoundOptions(digits).serialize().to_pybytes(), "RoundOptions")

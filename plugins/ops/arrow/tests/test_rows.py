@@ -35,7 +35,18 @@ CASTS = [pa.float64(), pa.float32(), pa.int64(), pa.int32(), pa.uint8(), pa.utf8
 # ------------------------------------------------------------------------- random values
 def any_value(source, type_):
     if type_ == pa.utf8():
-        return source.choice(["", "a", "b", " ab\t", "é", "日本 語", "'\"\\\n", "\0", "x" * 50])
+        number = source.choice(["", "-"]) + str(source.randint(0, 10 ** source.randint(0, 30)))
+        numbers = [
+            number,
+            f"{number}.{source.randint(0, 10**9)}",
+            f"{number}e{source.randint(-99, 99)}",
+            "+1",
+            "1_0",
+            "٣",
+        ]
+        return source.choice(
+            [*numbers, "", "a", "b", " ab\t", "é", "日本 語", "'\"\\\n", "\0", "007", "-0", "nan", "x" * 50]
+        )
     if type_ == pa.bool_():
         return source.random() < 0.5
     if type_ in INTEGERS:
@@ -314,18 +325,24 @@ def test_many_rows(record):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "value"),
-    [("divide", None, 0), ("cast", pc.CastOptions(pa.int32()), 1 << 40), ("add_checked", None, 2**63 - 1)],
+    ("type_", "name", "value"),
+    [
+        (pa.int64(), "divide", 0),
+        (pa.int64(), "add_checked", 2**63 - 1),
+        (pa.int64(), "cast", 1 << 40),
+        (pa.float64(), "divide_checked", 0.0),
+        (pa.float64(), "cast", 0.5),
+    ],
 )
-def test_a_result_that_nobody_needs_may_fail(record, name, options, value):
-    schema = pa.schema([("n", pa.int64())])
+def test_a_result_that_nobody_needs_may_fail(record, type_, name, value):
+    schema = pa.schema([("n", type_)])
     recorder = record(schema)
     n = recorder.column(0)
-    unneeded = recorder.call(name, *[n] * (1 if options else 2), options=options)
-    recorder.add(1, "unneeded", unneeded)
+    inputs, options = ([n], pc.CastOptions(pa.int32())) if name == "cast" else ([n, n], None)
+    recorder.add(1, "unneeded", recorder.call(name, *inputs, options=options))
     recorder.remove(1)
     operator = recorder.operator(schema)
-    tables = [Batch(Schema.from_arrow(schema), 1, rows=[(v,)]) for v in (5, value)]
+    tables = [Batch(Schema.from_arrow(schema), 1, rows=[(type(value)(v),)]) for v in (5, value)]
     assert operator._by_rows.run(tables[0]).rows() == [(5,)]
     with pytest.raises(SfsError, match=f"'{name}'"):
         operator.compute(CONTEXT, tables[1])
