@@ -28,7 +28,7 @@ def encrypt_weights(weights: Sequence[float], scale: int, key: PublicKey) -> byt
     Raises:
         FeatureError: a weight is not finite, or too large (code 3).
     """
-    numbers = encode(np.array(weights, np.float64), scale, "weights")
+    numbers = _scaled(weights, scale, "weights")
     items = [key.noise() * key.power(number) % key.modulus for number in numbers]
     return write_cipher_matrix(len(items), 1, 1, items, key)
 
@@ -48,7 +48,11 @@ def share_leaf_weights(weights: Sequence[float], scale: int) -> tuple[bytes, byt
     Raises:
         FeatureError: a weight is not finite, or too large (code 3).
     """
-    numbers = encode(np.array(weights, np.float64), scale, "leaf weights")
+    numbers = _scaled(weights, scale, "leaf weights")
     first = [secrets.randbelow(1 << _SHARE_BITS + 1) - (1 << _SHARE_BITS) for _ in numbers]
     second = [number - share for number, share in zip(numbers, first, strict=True)]
     return write_plain_matrix(len(first), 1, 2, first), write_plain_matrix(len(second), 1, 2, second)
+
+
+def _scaled(values: Sequence[float], scale: int, what: str) -> list[int]:
+    return [number for (number,) in encode(np.array(values, np.float64).reshape(-1, 1), scale, [what])]

@@ -148,14 +148,14 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
 
     def _results(self, key: PublicKey, features: Batch, masks: Sequence[int], noises: Sequence[mpz]) -> list[mpz]:
         modulus = key.modulus
-        columns = [encode(features.float64(i), FEATURE_SCALE, self.feature_names[i]) for i in range(self._num_weights)]
-        sums = self._sums.of(columns, features.num_rows)
-        added = masks
-        if self.offset_col_name:
+        num_weights, sums, added = self._num_weights, [mpz(1)] * features.num_rows, masks
+        values = features.matrix() if self.feature_names else None  # else the table may hold any columns
+        if values is not None and num_weights:
+            sums = self._sums.of(encode(values[:, :num_weights], FEATURE_SCALE, self.feature_names[:num_weights]))
+        if values is not None and self.offset_col_name:
             scale = FEATURE_SCALE * self.keyring.scale
-            last = features.float64(self._num_weights)
-            offsets = encode(last, scale, self.offset_col_name, bits=OFFSET_BITS)
-            added = [mask + offset for mask, offset in zip(masks, offsets, strict=True)]
+            offsets = encode(values[:, num_weights:], scale, [self.offset_col_name], bits=OFFSET_BITS)
+            added = [mask + offset for mask, (offset,) in zip(masks, offsets, strict=True)]
         constants = {number: key.power(number) * self._constant % modulus for number in set(added)}
         return [
             noise * weighted % modulus * constants[number] % modulus
@@ -178,11 +178,8 @@ class WeightedSums:
         width = next((width for width, size in sizes.items() if size <= memory), None)
         self._tables = [FixedBase(weight, key.modulus, _TABLE_BYTES, width) for weight in weights] if width else None
 
-    def of(self, columns: Sequence[Sequence[int]], num_rows: int) -> list[mpz]:
-        """One residue per row, for integers given column by column."""
-        if not columns:
-            return [mpz(1)] * num_rows
-        rows = zip(*columns, strict=True)
+    def of(self, rows: Sequence[Sequence[int]]) -> list[mpz]:
+        """One residue per row of integers."""
         if self._tables is None:
             return [product_of_powers(self._weights, [SignedDigits(x) for x in row], self._modulus) for row in rows]
         # Negative features go to a second product, inverted for all rows at once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -51,13 +52,15 @@ def check_scale(scale: int) -> None:
         )
 
 
-def encode(values: npt.NDArray[np.float64], scale: int, column: str, *, bits: int = FEATURE_BITS) -> list[int]:
-    """Values times the scale, the product rounded to float64 and then cut towards zero.
+def encode(
+    values: npt.NDArray[np.float64], scale: int, names: Sequence[str], *, bits: int = FEATURE_BITS
+) -> list[list[int]]:
+    """Values times the scale, the products rounded to float64 and then cut towards zero; a list per row.
 
     Args:
-        values: one column.
+        values: rows x columns.
         scale: what to multiply by.
-        column: its name, for errors.
+        names: of the columns, for errors.
         bits: results must be shorter.
 
     Raises:
@@ -65,15 +68,17 @@ def encode(values: npt.NDArray[np.float64], scale: int, column: str, *, bits: in
     """
     with np.errstate(over="ignore"):
         scaled = np.trunc(values * float(scale))
-    fits = np.abs(scaled) < 2.0**bits  # false for NaN
+    magnitudes = np.abs(scaled)
+    fits = magnitudes < 2.0**bits  # false for NaN
     if not fits.all():
-        row = int(fits.argmin())
-        why = "is too large for encrypted arithmetic" if np.isfinite(values[row]) else "is not finite"
-        raise FeatureError(f"column {column!r}, row {row}: the value {why}")
-    if (np.abs(scaled) < _INT64).all():
-        integers: list[int] = scaled.astype(np.int64).tolist()
+        row, column = divmod(int(fits.argmin()), len(names))
+        finite = np.isfinite(values[row, column])
+        why = "is too large for encrypted arithmetic" if finite else "is not finite"
+        raise FeatureError(f"column {names[column]!r}, row {row}: the value {why}")
+    if (magnitudes < _INT64).all():
+        integers: list[list[int]] = scaled.astype(np.int64).tolist()
         return integers
-    return [int(value) for value in scaled.tolist()]
+    return [[int(value) for value in row] for row in scaled.tolist()]
 
 
 def decode(values: list[int], scale: int) -> npt.NDArray[np.float64]:

@@ -133,9 +133,9 @@ def test_sums_are_the_same_with_wide_tables_narrow_ones_and_none(small, memory):
     key = small.public
     weights = [3, -5, 2**40]
     residues = [key.leave(key.noise() * key.power(weight) % key.modulus) for weight in weights]
-    columns = [[1, -1, 0], [255, 2**33, -(2**31)], [7, 0, 2**30]]
-    sums = WeightedSums(residues, key, memory).of(columns, 3)
-    plain = [sum(w * x for w, x in zip(weights, row, strict=True)) for row in zip(*columns, strict=True)]
+    rows = [[1, 255, 7], [-1, 2**33, 0], [0, -(2**31), 2**30]]
+    sums = WeightedSums(residues, key, memory).of(rows)
+    plain = [sum(w * x for w, x in zip(weights, row, strict=True)) for row in rows]
     assert small.decrypt([key.enter(s) for s in sums]) == plain
 
 
