@@ -68,6 +68,9 @@ class FeatureLookup:
 
     def _source_failed(self, error: Exception) -> Exception:
         if isinstance(error, SfsError):
+            # Where in its files or tables a source found something wrong is this party's own business.
+            error.detail = "; ".join(part for part in (error.where, error.detail) if part)
+            error.where = ""
             return error
         # The exception's own text may quote ids or values: only its kind and place go on.
         frames = traceback.extract_tb(error.__traceback__)
