@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from tests.support.cases import PLAIN, load_case
 from tests.support.processes import reference_configs, running, start_parties
 
 
-@pytest.mark.parametrize("protocol", ["baidu_std", "http"])
-@pytest.mark.parametrize("name", PLAIN)
+ENCRYPTED = [("packages/sgd_logistic_he", "baidu_std"), ("packages/xgb_logistic_he", "http")]
+"""Two of the encrypted cases; all of them are scored in one process by tests/engine."""
+
+
+@pytest.mark.parametrize(("name", "protocol"), [*product(PLAIN, ["baidu_std", "http"]), *ENCRYPTED])
 def test_scores_equal_the_reference_s(name: str, protocol: str, cases: Path, tmp_path: Path) -> None:
     case = load_case(cases, name)
     features = {
