@@ -2,7 +2,8 @@
 
 A batch keeps the form in which it was made and makes the other forms once, on demand:
 
-* *rows*: a list of tuples of plain Python values, never None. Fastest for a few rows.
+* *rows*: a list of tuples of plain Python values, never None, each one that its column's type can hold: a float32
+  column's values are exact float32 numbers. Fastest for a few rows.
 * *matrix*: one float64 array, rows x columns.
 * *columns*: per column a 1-D NumPy array (numbers and booleans without nulls), a 2-D uint8 array
   (binary values of one common width, rows x bytes) or a pyarrow Array (everything else).
@@ -46,6 +47,7 @@ _NUMPY_TYPES: Final[dict[Any, type[np.generic]]] = {
     pa.float32(): np.float32,
     pa.float64(): np.float64,
 }
+_EXACT_TYPES: Final = frozenset(_NUMPY_TYPES) - {pa.bool_(), pa.int64(), pa.uint64()}
 # Types whose values a row can hold as they are, with nothing but a type test to prove it.
 _ROW_TYPES: Final[dict[Any, type]] = {_FLOAT64: float, pa.utf8(): str, pa.bool_(): bool, _BINARY: bytes}
 
@@ -57,7 +59,7 @@ class Schema:
     Schemas are interned: equal ones are the same object, so `is` compares them.
     """
 
-    __slots__ = ("__weakref__", "all_float64", "arrow", "index", "names", "row_types", "types", "wide")
+    __slots__ = ("__weakref__", "all_exact", "all_float64", "arrow", "index", "names", "row_types", "types", "wide")
 
     names: tuple[str, ...]
     types: tuple[Any, ...]
@@ -66,6 +68,8 @@ class Schema:
     index: dict[str, int]
     """Position of each name; of the last field where a name repeats."""
     all_float64: bool
+    all_exact: bool
+    """Whether all columns are of numbers that float64 holds exactly: floats, and integers of up to 32 bits."""
     wide: tuple[int, ...]
     """Positions of the 64-bit integer columns, whose values float64 may not hold exactly."""
     row_types: tuple[type, ...] | None
@@ -91,6 +95,7 @@ class Schema:
         made.arrow = pa.schema([pa.field(field.name, field.type, field.nullable) for field in schema])
         made.index = {name: i for i, name in enumerate(made.names)}
         made.all_float64 = bool(key) and all(type_ == _FLOAT64 for type_ in made.types)
+        made.all_exact = bool(key) and all(type_ in _EXACT_TYPES for type_ in made.types)
         made.wide = tuple(i for i, type_ in enumerate(made.types) if type_ in (pa.int64(), pa.uint64()))
         plain = all(type_ in _ROW_TYPES for type_ in made.types)
         made.row_types = tuple(_ROW_TYPES[type_] for type_ in made.types) if plain else None
@@ -211,7 +216,7 @@ class Batch:
             SfsError: an integer beyond 2**53 (code 2).
         """
         if self._matrix is None:
-            if self._rows is not None and self.schema.all_float64:
+            if self._rows is not None and self.schema.all_exact:
                 matrix = np.array(self._rows, np.float64) if self._rows else np.empty((0, len(self.schema)))
             else:
                 matrix = np.empty((self.num_rows, len(self.schema)))

@@ -10,7 +10,6 @@ import pytest
 from tests.support.cases import PLAIN, load_case
 from tests.support.processes import reference_configs, running, start_parties
 
-
 ENCRYPTED = [("packages/sgd_logistic_he", "baidu_std"), ("packages/xgb_logistic_he", "http")]
 """Two of the encrypted cases; all of them are scored in one process by tests/engine."""
 

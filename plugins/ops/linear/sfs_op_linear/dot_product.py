@@ -14,6 +14,8 @@ __all__ = ["DotProduct"]
 
 # Up to this many rows, plain Python on tuples is faster than NumPy.
 _FEW_ROWS: Final = 4
+# Larger integers need not be exact as float64; `Batch.matrix` refuses them.
+_EXACT_INTEGER: Final = 1 << 53
 
 
 class DotProduct(
@@ -61,8 +63,9 @@ class DotProduct(
         num_rows = features.num_rows
         if not self.feature_names:  # the table may hold any columns then
             return Batch(self._output, num_rows, [np.full(num_rows, self.intercept)])
-        if num_rows <= _FEW_ROWS and not self._input.wide:
-            weights, intercept = self.feature_weights, self.intercept
-            rows = [(sum(map(mul, row, weights)) + intercept,) for row in features.rows()]
-            return Batch(self._output, num_rows, rows=rows)
+        if num_rows <= _FEW_ROWS:
+            rows, weights, intercept = features.rows(), self.feature_weights, self.intercept
+            if all(abs(row[i]) <= _EXACT_INTEGER for i in self._input.wide for row in rows):
+                partial_ys = [(sum(map(mul, row, weights)) + intercept,) for row in rows]
+                return Batch(self._output, num_rows, rows=partial_ys)
         return Batch(self._output, num_rows, [features.matrix() @ self._weights + self.intercept])
