@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -112,6 +111,7 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
                 self._constant = powmod(key.leave(intercept), FEATURE_SCALE, modulus)
         except WireError as error:
             raise self._unreadable("intercept_ciphertext", error) from None
+        self._masks, self._noise, self._own_noise = keyring.their_masks, keyring.their_noise, keyring.own_noise
         memory = number_setting("SFS_PHE_TABLE_MB", 256, least=0) << 20
         self._sums = WeightedSums([key.leave(weight) for weight in weights], key, memory)
 
@@ -133,34 +133,36 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
             SfsError: an integer beyond 2^53 (code 2).
         """
         keyring, num_rows = self.keyring, features.num_rows
-        requests = context.requester == keyring.party
-        draw = partial(secrets.randbits, MASK_BITS)
-        masks = [draw() for _ in range(num_rows)] if requests else [draw()] * num_rows
-        results = self._results(keyring.theirs, features, masks, keyring.their_noise.take(num_rows))
-        dimensions = 1 if self._num_weights and not self.offset_col_name else 2
-        if requests:
-            rand = write_plain_matrix(num_rows, 1, 2, [-mask for mask in masks])
+        key, own = keyring.theirs, keyring.own
+        if context.requester == keyring.party:
+            masks = self._masks.take(num_rows)
+            encrypted_masks = [encrypted for _, encrypted in masks]
+            rand = write_plain_matrix(num_rows, 1, 2, [-mask for mask, _ in masks])
         else:
-            (noise,) = keyring.own_noise.take(1)
-            rand = write_one_ciphertext(noise * keyring.own.power(-masks[0]) % keyring.own.modulus, keyring.own)
-        result = write_cipher_matrix(num_rows, 1, dimensions, results, keyring.theirs)
+            mask = secrets.randbits(MASK_BITS)
+            power, (noise,) = key.power(mask), self._own_noise.take(1)
+            encrypted_masks = [power * other % key.modulus for other in self._noise.take(num_rows)]
+            rand = write_one_ciphertext(noise * own.power(-mask) % own.modulus, own)
+        results = self._results(key, features, encrypted_masks)
+        dimensions = 1 if self._num_weights and not self.offset_col_name else 2
+        result = write_cipher_matrix(num_rows, 1, dimensions, results, key)
         return Batch(self._output, 1, rows=[(result, rand, keyring.party)])
 
-    def _results(self, key: PublicKey, features: Batch, masks: Sequence[int], noises: Sequence[mpz]) -> list[mpz]:
-        modulus = key.modulus
-        num_weights, sums, added = self._num_weights, [mpz(1)] * features.num_rows, masks
-        values = features.matrix() if self.feature_names else None  # else the table may hold any columns
-        if values is not None and num_weights:
-            sums = self._sums.of(encode(values[:, :num_weights], FEATURE_SCALE, self.feature_names[:num_weights]))
-        if values is not None and self.offset_col_name:
+    def _results(self, key: PublicKey, features: Batch, masks: Sequence[mpz]) -> list[mpz]:
+        """The encrypted masks with everything added to them."""
+        num_weights, modulus = self._num_weights, key.modulus
+        results = [mask * self._constant % modulus for mask in masks]
+        if not self.feature_names:  # the table may hold any columns then
+            return results
+        values = features.matrix()
+        if num_weights:
+            numbers = encode(values[:, :num_weights], FEATURE_SCALE, self.feature_names[:num_weights])
+            results = [result * s % modulus for result, s in zip(results, self._sums.of(numbers), strict=True)]
+        if self.offset_col_name:
             scale = FEATURE_SCALE * self.keyring.scale
             offsets = encode(values[:, num_weights:], scale, [self.offset_col_name], bits=OFFSET_BITS)
-            added = [mask + offset for mask, (offset,) in zip(masks, offsets, strict=True)]
-        constants = {number: key.power(number) * self._constant % modulus for number in set(added)}
-        return [
-            noise * weighted % modulus * constants[number] % modulus
-            for noise, weighted, number in zip(noises, sums, added, strict=True)
-        ]
+            results = [r * key.power(offset) % modulus for r, (offset,) in zip(results, offsets, strict=True)]
+        return results
 
 
 class WeightedSums:

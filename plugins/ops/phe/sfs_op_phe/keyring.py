@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import secrets
 import threading
+from functools import cached_property
 from typing import Final
 from weakref import WeakKeyDictionary
+
+from gmpy2 import mpz
 
 from sfs_core import Cluster, ErrorCode, GraphError
 
 from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, PublicKey, SecretKey
-from .noise import NoiseStock
+from .numbers import MASK_BITS
 from .okamoto_uchiyama import OuPublicKey, OuSecretKey
 from .paillier import PaillierPublicKey, PaillierSecretKey
+from .stock import Stock
 from .tokens import TokenBox
 from .wire import WireError, split_tag
 
@@ -74,8 +79,6 @@ class Keyring:
         secret: this party's secret key.
         theirs: the peer's public key.
         scale: fixed-point scale of weights.
-        own_noise: random encryptions of zero under the own key.
-        their_noise: the same under the peer's key.
         tokens: keeps this party's selections while they travel.
     """
 
@@ -102,8 +105,28 @@ class Keyring:
         except WireError as error:
             raise _unfit(error, self.party) from None
         self.tokens = TokenBox(cluster.secret_key)
-        size = number_setting("SFS_PHE_NOISE_STOCK", 8192, least=0)
-        self.own_noise, self.their_noise = NoiseStock(self.own, size), NoiseStock(self.theirs, size)
+        self._stock_size = number_setting("SFS_PHE_NOISE_STOCK", 8192, least=0)
+
+    @cached_property
+    def own_noise(self) -> Stock[mpz]:
+        """Random encryptions of zero under the own key."""
+        return Stock(self.own.noise, self._stock_size)
+
+    @cached_property
+    def their_noise(self) -> Stock[mpz]:
+        """Random encryptions of zero under the peer's key."""
+        return Stock(self.theirs.noise, self._stock_size)
+
+    @cached_property
+    def their_masks(self) -> Stock[tuple[int, mpz]]:
+        """Random masks, each with an encryption under the peer's key."""
+        key = self.theirs
+
+        def make() -> tuple[int, mpz]:
+            mask = secrets.randbits(MASK_BITS)
+            return mask, key.noise() * key.power(mask) % key.modulus
+
+        return Stock(make, self._stock_size)
 
     @staticmethod
     def _public(cluster: Cluster, party: str, digit_bits: int) -> PublicKey:

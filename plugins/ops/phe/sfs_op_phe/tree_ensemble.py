@@ -12,7 +12,7 @@ from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, Int32, Schema
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, write_cipher_matrix
 from .numbers import decode, require_below
-from .tree_merge import PheTreeMerge, write_sums
+from .tree_merge import PheTreeMerge
 
 __all__ = ["PheTreeEnsembleMerge", "PheTreeEnsemblePredict"]
 
@@ -103,7 +103,7 @@ class _FusedTrees:
             self._ensemble.require(len(rows) == len(first), "the trees differ in rows")
             for total, terms in zip(first, rows, strict=True):
                 total.join(terms, keyring.theirs.modulus)
-        return [Batch(self._ensemble.output_schema(), 1, rows=[(write_sums(first, keyring),)])]
+        return [Batch(self._ensemble.output_schema(), 1, rows=[(self._trees[0].sums(first),)])]
 
 
 class PheTreeEnsemblePredict(

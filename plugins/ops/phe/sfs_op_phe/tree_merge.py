@@ -17,7 +17,7 @@ from .powers import SignedDigits, product_of_powers
 from .selections import open_selections
 from .tree_select import read_shares
 
-__all__ = ["PheTreeMerge", "Terms", "write_sums"]
+__all__ = ["PheTreeMerge", "Terms"]
 
 
 @dataclass(slots=True, repr=False)
@@ -86,6 +86,10 @@ class PheTreeMerge(
         """The encrypted weight."""
         return self._output
 
+    def make_tables(self, keyring: Keyring) -> None:
+        """Have noise made for the results."""
+        self._noise = keyring.their_noise
+
     def compute(self, context: ComputeContext, selects: Sequence[Batch]) -> Batch:
         """One table row: a matrix with one ciphertext per row.
 
@@ -94,7 +98,7 @@ class PheTreeMerge(
                 than the tree (code 7).
             WireError: a cell cannot be read, or this party's selection was exchanged (code 9).
         """
-        return Batch(self._output, 1, rows=[(write_sums(self.terms(context, selects), self.keyring),)])
+        return Batch(self._output, 1, rows=[(self.sums(self.terms(context, selects)),)])
 
     def terms(self, context: ComputeContext, selects: Sequence[Batch]) -> list[Terms]:
         """What each row's score is made of; raises like `compute`."""
@@ -112,6 +116,17 @@ class PheTreeMerge(
             self.require_shape(chosen, len(selections), num_leaves, f"{keyring.peer}'s selection")
         return [self._row(row, selection, chosen, weights) for row, selection in enumerate(selections)]
 
+    def sums(self, rows: Sequence[Terms]) -> bytes:
+        """A matrix with the encrypted score of each row, with fresh noise.
+
+        Raises:
+            WireError: a ciphertext has no inverse.
+        """
+        keyring = self.keyring
+        with read_from(self.select_col_name, keyring.peer):
+            items = [terms.sum(keyring, noise) for terms, noise in zip(rows, self._noise.take(len(rows)), strict=True)]
+        return write_cipher_matrix(len(items), 1, 2, items, keyring.theirs)
+
     def _row(self, row: int, selection: int, chosen: CipherMatrix | None, weights: CipherMatrix) -> Terms:
         modulus, num_rows = self.keyring.theirs.modulus, weights.rows
         leaves = [leaf for leaf in range(len(self._shares)) if selection >> leaf & 1]
@@ -122,15 +137,3 @@ class PheTreeMerge(
         if chosen is None:  # the requester knows nothing of the tree: all leaves are left to it
             return Terms([], [], factor, len(leaves), sum(share.exponent for share in shares))
         return Terms([chosen.items[row + leaf * num_rows] for leaf in leaves], shares, factor, len(leaves), 0)
-
-
-def write_sums(rows: Sequence[Terms], keyring: Keyring) -> bytes:
-    """The encrypted scores of all rows, each with fresh noise, as a matrix.
-
-    Raises:
-        WireError: a ciphertext has no inverse.
-    """
-    with read_from("selections", keyring.peer):
-        noises = keyring.their_noise.take(len(rows))
-        items = [terms.sum(keyring, noise) for terms, noise in zip(rows, noises, strict=True)]
-    return write_cipher_matrix(len(items), 1, 2, items, keyring.theirs)

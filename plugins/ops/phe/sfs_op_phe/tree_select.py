@@ -84,7 +84,8 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         return self._output
 
     def make_tables(self, keyring: Keyring) -> None:
-        """What each leaf's share is under the own key, but for its noise."""
+        """Work out what each leaf's share is under the own key, but for its noise."""
+        self._noise = keyring.own_noise
         self._share_powers = [keyring.own.power(share) for share in self._shares.items]
 
     def compute(self, context: ComputeContext, features: Batch) -> Batch:
@@ -107,7 +108,7 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
     def _encrypted(self, selections: list[int], powers: list[mpz]) -> bytes:
         """Matrix rows x leaves: what `powers` has for a selected leaf, else zero; encrypted."""
         keyring, num_rows = self.keyring, len(selections)
-        noises, modulus = iter(keyring.own_noise.take(num_rows * len(powers))), keyring.own.modulus
+        noises, modulus = iter(self._noise.take(num_rows * len(powers))), keyring.own.modulus
         items = [
             noise * power % modulus if selection >> leaf & 1 else noise
             for leaf, power in enumerate(powers)

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sfs_op_phe.keyring import read_public_key, read_secret_key
 from sfs_op_phe.keys import KeyFormatError
-from sfs_op_phe.noise import NoiseStock
 from sfs_op_phe.numbers import check_scale, decode, encode
 from sfs_op_phe.okamoto_uchiyama import OuPublicKey, generate_ou_keys
 from sfs_op_phe.paillier import PaillierPublicKey
 from sfs_op_phe.powers import FixedBase, SignedDigits, inverses, product_of_powers
+from sfs_op_phe.stock import Stock
 from sfs_op_phe.wire import WireError, tagged
 
 from sfs_core import FeatureError, GraphError, SfsError
@@ -226,7 +226,7 @@ def test_scales_beyond_64_bits_are_refused(scale):
 
 # ----------------------------------------------------------------------- noise
 def test_stock_fills_while_idle_and_gives_each_value_once(small):
-    stock = NoiseStock(small.public, 40)
+    stock = Stock(small.public.noise, 40)
     while len(stock) < 40:
         pass
     taken = stock.take(25) + stock.take(25)

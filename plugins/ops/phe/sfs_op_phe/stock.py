@@ -1,4 +1,4 @@
-"""A stock of random encryptions of zero, each used once, made while the party is idle."""
+"""Stocks of random numbers that cost time to make, each used once, made while the party is idle."""
 
 from __future__ import annotations
 
@@ -6,54 +6,51 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
 
-from gmpy2 import mpz
-
-from .keys import PublicKey
-
-__all__ = ["NoiseStock"]
+__all__ = ["Stock"]
 
 _IDLE_SECONDS: Final = 0.02
 _PORTION: Final = 8
 
+Item = TypeVar("Item")
 
-class NoiseStock:
-    """Gives random encryptions of zero under one key: from stock while that lasts, else made on the spot.
+
+class Stock(Generic[Item]):
+    """Gives items that nobody has seen: from stock while that lasts, else made on the spot.
 
     A thread fills the stock whenever nothing has been taken for some milliseconds; it ends with the stock.
 
     Args:
-        key: what encrypts.
+        make: makes one item.
         size: how many to hold; 0 makes each on the spot.
     """
 
-    def __init__(self, key: PublicKey, size: int) -> None:
-        self._key = key
+    def __init__(self, make: Callable[[], Item], size: int) -> None:
+        self._make = make
         self._size = size
-        self._stock: deque[mpz] = deque()
+        self._stock: deque[Item] = deque()
         self._last_use = 0.0
         self._wanted = threading.Event()
-        key.noise()  # builds its table
+        make()  # builds the tables that it needs
         if size:
             weakref.finalize(self, self._wanted.set)
             self._wanted.set()
-            thread = threading.Thread(
-                target=_keep_filled, args=(weakref.ref(self), self._wanted), name="sfs-phe-noise", daemon=True
-            )
-            thread.start()
+            arguments = (weakref.ref(self), self._wanted)
+            threading.Thread(target=_keep_filled, args=arguments, name="sfs-phe-stock", daemon=True).start()
 
     def __len__(self) -> int:
         return len(self._stock)
 
-    def take(self, count: int) -> list[mpz]:
-        """`count` representatives that nobody has seen."""
-        taken = []
+    def take(self, count: int) -> list[Item]:
+        """`count` items."""
+        taken: list[Item] = []
         try:
             for _ in range(count):
                 taken.append(self._stock.popleft())  # noqa: PERF401 - what was taken counts when the stock runs out
         except IndexError:
-            taken += [self._key.noise() for _ in range(count - len(taken))]
+            taken += [self._make() for _ in range(count - len(taken))]
         if self._size:
             self._last_use = time.monotonic()
             self._wanted.set()
@@ -62,11 +59,11 @@ class NoiseStock:
     def fill(self) -> bool:
         """Add a portion if nothing was taken lately; whether more is wanted."""
         if time.monotonic() - self._last_use > _IDLE_SECONDS:
-            self._stock.extend(self._key.noise() for _ in range(min(_PORTION, self._size - len(self._stock))))
+            self._stock.extend(self._make() for _ in range(min(_PORTION, self._size - len(self._stock))))
         return len(self._stock) < self._size
 
 
-def _keep_filled(stock: weakref.ref[NoiseStock], wanted: threading.Event) -> None:
+def _keep_filled(stock: weakref.ref[Stock[Item]], wanted: threading.Event) -> None:
     while True:
         wanted.wait()
         held = stock()
