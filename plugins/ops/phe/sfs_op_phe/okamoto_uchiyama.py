@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
-from gmpy2 import gcd, invert, is_prime, mpz, next_prime, powmod, powmod_base_list
+from gmpy2 import gcd, invert, is_prime, mpz, next_prime, powmod
 
 from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey
-from .powers import FixedBase
+from .powers import FixedBase, equal_powers
 from .wire import Reader, integer_from_bytes, integer_to_bytes, tagged, write_array, write_text, write_unsigned
 
 __all__ = ["OuPublicKey", "OuSecretKey", "generate_ou_keys"]
@@ -136,7 +136,7 @@ class OuSecretKey(SecretKey):
         p, square, half = self._p, self._square, self._p // 2
         residues = [r % square * self._unform % square for r in representatives]
         messages = []
-        for power in powmod_base_list(residues, self._t, square):
+        for power in equal_powers(residues, self._t, square):
             message = (power - 1) // p * self._slope_inverse % p
             messages.append(int(message - p if message > half else message))
         return messages

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from gmpy2 import gcd, invert, is_prime, lcm, mpz, next_prime, powmod, powmod_base_list
+from gmpy2 import gcd, invert, is_prime, lcm, mpz, next_prime, powmod
 
 from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey
+from .powers import equal_powers
 from .wire import Reader, integer_from_bytes, integer_to_bytes, tagged, write_array, write_text
 
 __all__ = ["PaillierPublicKey", "PaillierSecretKey", "generate_paillier_keys"]
@@ -121,7 +122,7 @@ class PaillierSecretKey(SecretKey):
 
     @staticmethod
     def _half(residues: Sequence[mpz], prime: mpz, square: mpz, inverse: mpz) -> list[mpz]:
-        powers = powmod_base_list([residue % square for residue in residues], prime - 1, square)
+        powers = equal_powers([residue % square for residue in residues], prime - 1, square)
         return [(power - 1) // prime * inverse % prime for power in powers]
 
 

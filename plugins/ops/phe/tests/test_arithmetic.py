@@ -14,7 +14,7 @@ from sfs_op_phe.keys import KeyFormatError
 from sfs_op_phe.numbers import check_scale, decode, encode
 from sfs_op_phe.okamoto_uchiyama import OuPublicKey, generate_ou_keys
 from sfs_op_phe.paillier import PaillierPublicKey
-from sfs_op_phe.powers import FixedBase, SignedDigits, inverses, product_of_powers
+from sfs_op_phe.powers import FixedBase, SignedDigits, equal_powers, inverses, product_of_powers
 from sfs_op_phe.stock import Stock
 from sfs_op_phe.wire import WireError, tagged
 
@@ -171,6 +171,12 @@ def test_products_of_powers(pairs, copies):
     bases, exponents = [mpz(base) for base, _ in pairs], [SignedDigits(exponent) for _, exponent in pairs]
     assert product_of_powers(bases, exponents, MODULUS) == expected
     assert [invert(base, MODULUS) for base in bases] == inverses(bases, MODULUS)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100])
+def test_equal_powers_keep_their_order(count):
+    bases = [mpz(base) for base in range(2, 2 + count)]
+    assert equal_powers(bases, mpz(12345), MODULUS) == [powmod(base, 12345, MODULUS) for base in bases]
 
 
 @given(st.integers(-(2**200), 2**200), st.integers(2, 8))

@@ -10,7 +10,7 @@ import pytest
 from tests.support.cases import load_case
 from tests.support.processes import reference_configs, running, start_parties
 
-ROWS = 20
+ROWS = 8
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sfs_core.host.registry import Registry
 from tests.support.cases import HE, load_case
 from tests.support.inprocess import predictors
 
-ROWS = 24
+ROWS = 12
 
 
 @pytest.fixture(scope="module")
