@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +35,28 @@ def test_scores_equal_the_reference_s(name: str, protocol: str, cases: Path, tmp
     packages = {party: case.package(party) for party in case.parties}
     configs = reference_configs(tmp_path, case.parties, packages, features, protocol)
     with running(start_parties(configs)) as parties:
+        assert_masks_stay_home(configs, case.ids[:1])
         for party in parties.values():
             scores = party.scores("svc", case.parties, case.ids[:ROWS])
             np.testing.assert_allclose(scores, case.scores[:ROWS], rtol=2e-15)
     for party in parties.values():
         assert party.process.returncode == 0, party.log.read_text()
+
+
+def assert_masks_stay_home(configs: Mapping[str, tuple[Path, int]], ids: Sequence[str]) -> None:
+    """Whoever calls a party in its own name would get what it shows only itself: masks in plain."""
+    for party, (path, _) in configs.items():
+        port = json.loads(path.read_text())["serverConf"]["communicationPort"]
+        request = {
+            "service_spec": {"id": "svc"},
+            "requester_id": party,
+            "feature_source": {"type": "FS_SERVICE", "fs_param": {"query_datas": list(ids)}},
+            "task": {"execution_id": 0},
+        }
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/ExecutionService/Execute", json.dumps(request), headers)
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        assert "the requester is this party itself" in answer["status"]["msg"], answer
+        assert not (answer.get("result") or {}).get("nodes")
