@@ -8,7 +8,7 @@ from sfs_core import Batch, ComputeContext, Schema, attr
 
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, write_plain_matrix
-from .numbers import MASKED_BITS, require_below
+from .numbers import MASKED_BITS
 
 __all__ = ["PheDecryptPeerY"]
 
@@ -49,7 +49,6 @@ class PheDecryptPeerY(
         keyring = self.keyring
         with read_from(self.partial_y_col_name, keyring.peer):
             matrix = read_cipher_matrix(cells_of(results)[0], keyring.own)
-        sums = keyring.secret.decrypt(matrix.items)
-        require_below(sums, MASKED_BITS, self.partial_y_col_name)
+        sums = keyring.decrypt(matrix.items, MASKED_BITS, self.partial_y_col_name)
         plain = write_plain_matrix(matrix.rows, matrix.columns, matrix.dimensions, sums)
         return Batch(self._output, 1, rows=[(plain,)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -13,8 +14,8 @@ from gmpy2 import mpz
 
 from sfs_core import Cluster, ErrorCode, GraphError
 
-from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, PublicKey, SecretKey
-from .numbers import MASK_BITS
+from .keys import DEFAULT_DIGIT_BITS, DIGIT_SIZES, LEAST_BITS, PublicKey, SecretKey
+from .numbers import MASK_BITS, are_short, out_of_range
 from .okamoto_uchiyama import OuPublicKey, OuSecretKey
 from .paillier import PaillierPublicKey, PaillierSecretKey
 from .stock import Stock
@@ -106,6 +107,29 @@ class Keyring:
             raise _unfit(error, self.party) from None
         self.tokens = TokenBox(cluster.secret_key)
         self._stock_size = number_setting("SFS_PHE_NOISE_STOCK", 8192, least=0)
+
+    def decrypt(self, representatives: Sequence[mpz], bits: int, what: str) -> list[int]:
+        """The messages of ciphertexts under the own key.
+
+        Args:
+            representatives: of the ciphertexts.
+            bits: honest messages are not longer.
+            what: names them in an error.
+
+        Raises:
+            SfsError: a message is longer (code 3); the hint tells this party where another digit size explains it.
+        """
+        numbers = self.secret.decrypt(representatives)
+        if not are_short(numbers, bits):
+            raise out_of_range(what, self._digit_hint(representatives[0], bits))
+        return numbers
+
+    def _digit_hint(self, representative: mpz, bits: int) -> str:
+        for digit_bits in DIGIT_SIZES:
+            (number,) = self.secret.decrypt([self.own.from_digits(representative, digit_bits)])
+            if digit_bits != self.own.digit_bits and number.bit_length() <= bits:
+                return f"the peer writes {digit_bits}-bit digits: set SFS_PHE_DIGIT_BITS={digit_bits} at this party"
+        return ""
 
     @cached_property
     def own_noise(self) -> Stock[mpz]:

@@ -21,10 +21,12 @@ from sfs_core import ErrorCode, SfsError
 from .powers import FixedBase
 from .wire import WireError
 
-__all__ = ["DEFAULT_DIGIT_BITS", "LEAST_BITS", "MOST_BITS", "KeyFormatError", "PublicKey", "SecretKey"]
+__all__ = ["DEFAULT_DIGIT_BITS", "DIGIT_SIZES", "LEAST_BITS", "MOST_BITS", "KeyFormatError", "PublicKey", "SecretKey"]
 
 DEFAULT_DIGIT_BITS: Final = 60
 """Digit size of the integer library that the reference uses."""
+DIGIT_SIZES: Final = (60, 64)
+"""Those of the libraries that HEU can use."""
 LEAST_BITS: Final = 2000
 """Shorter moduli protect nothing and are refused."""
 MOST_BITS: Final = 8192
@@ -41,6 +43,7 @@ class PublicKey(ABC):
     Attributes:
         n: the key's modulus.
         modulus: of ciphertexts.
+        digit_bits: digit size of the Montgomery form.
         limit: plaintexts lie in -limit … limit.
         unform: what turns a representative into its residue.
     """
@@ -51,14 +54,22 @@ class PublicKey(ABC):
 
     n: mpz
     modulus: mpz
+    digit_bits: int
     limit: mpz
     unform: mpz
 
     def _set_modulus(self, modulus: mpz, digit_bits: int) -> None:
-        self.modulus = modulus
-        digits = -(-modulus.bit_length() // digit_bits)
-        self._form = (mpz(1) << (digit_bits * digits)) % modulus
+        self.modulus, self.digit_bits = modulus, digit_bits
+        self._form = self._form_of(digit_bits)
         self.unform = invert(self._form, modulus)
+
+    def _form_of(self, digit_bits: int) -> mpz:
+        digits = -(-self.modulus.bit_length() // digit_bits)
+        return (mpz(1) << (digit_bits * digits)) % self.modulus
+
+    def from_digits(self, representative: mpz, digit_bits: int) -> mpz:
+        """The representative, here, of what is one with another digit size."""
+        return self.enter(representative * invert(self._form_of(digit_bits), self.modulus) % self.modulus)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.n.bit_length()} bits)"

@@ -8,7 +8,7 @@ from sfs_core import Batch, ComputeContext, Int32, Schema, attr, link_function
 
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, read_plain_matrix
-from .numbers import FEATURE_SCALE, MASKED_BITS, SCORE_BITS, decode, require_below
+from .numbers import FEATURE_SCALE, MASKED_BITS, SCORE_BITS, are_short, decode, out_of_range
 
 __all__ = ["PheMergeY"]
 
@@ -60,9 +60,9 @@ class PheMergeY(
             matrix = read_cipher_matrix(cells_of(encrypted)[0], keyring.own)
         self.require_shape(matrix, matrix.rows, 1, f"what {keyring.peer} masked")
         self.require_shape(theirs, matrix.rows, 1, f"what {keyring.peer} decrypted")
-        own = keyring.secret.decrypt(matrix.items)
-        require_below(own, MASKED_BITS, self.crypted_y_col_name)
+        own = keyring.decrypt(matrix.items, MASKED_BITS, self.crypted_y_col_name)
         sums = [a + b for a, b in zip(theirs.items, own, strict=True)]
-        require_below(sums, SCORE_BITS, self.score_col_name)
+        if not are_short(sums, SCORE_BITS):
+            raise out_of_range(self.score_col_name)
         linear = decode(sums, FEATURE_SCALE * keyring.scale)
         return Batch(self._output, matrix.rows, [self._link.many(linear) * self.yhat_scale])

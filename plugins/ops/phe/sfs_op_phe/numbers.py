@@ -16,10 +16,11 @@ __all__ = [
     "MASK_BITS",
     "OFFSET_BITS",
     "SCORE_BITS",
+    "are_short",
     "check_scale",
     "decode",
     "encode",
-    "require_below",
+    "out_of_range",
 ]
 
 FEATURE_SCALE: Final = 10**6
@@ -98,15 +99,15 @@ def _to_double(value: int) -> float:
     return -double if value < 0 else double
 
 
-def require_below(values: list[int], bits: int, what: str) -> None:
-    """Raise where a decrypted number is too long to be what it should be; tells neither which nor what it is.
+def are_short(numbers: Sequence[int], bits: int) -> bool:
+    """Whether no number is longer than it can honestly be."""
+    return all(number.bit_length() <= bits for number in numbers)
 
-    Raises:
-        SfsError: code 3.
-    """
-    if any(value.bit_length() > bits for value in values):
-        raise SfsError(
-            f"{what}: a decrypted number is out of range",
-            code=ErrorCode.INVALID_ARGUMENT,
-            hint="check that both parties serve packages of the same export",
-        )
+
+def out_of_range(what: str, hint: str = "") -> SfsError:
+    """The error where one is; it tells neither which nor what it is."""
+    return SfsError(
+        f"{what}: a decrypted number is out of range",
+        code=ErrorCode.INVALID_ARGUMENT,
+        hint=hint or "check that both parties serve packages of the same export",
+    )

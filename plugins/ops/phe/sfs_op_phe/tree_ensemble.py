@@ -11,7 +11,7 @@ from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, Int32, Schema
 
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, write_cipher_matrix
-from .numbers import decode, require_below
+from .numbers import decode
 from .tree_merge import PheTreeMerge
 
 __all__ = ["PheTreeEnsembleMerge", "PheTreeEnsemblePredict"]
@@ -149,6 +149,5 @@ class PheTreeEnsemblePredict(
         with read_from(self.input_col_name, keyring.peer):
             matrix = read_cipher_matrix(cells_of(raw_score)[0], keyring.own)
         self.require_shape(matrix, matrix.rows, 1, "the trees' sum")
-        sums = keyring.secret.decrypt(matrix.items)
-        require_below(sums, _SUM_BITS, self.input_col_name)
+        sums = keyring.decrypt(matrix.items, _SUM_BITS, self.input_col_name)
         return Batch(self._output, matrix.rows, [self._link.many(decode(sums, keyring.scale) + self.base_score)])

@@ -275,6 +275,17 @@ def test_decryption_gives_nothing_of_the_key_away(model, parties):
         assert str(value)[:12] not in str(caught.value)
 
 
+def test_ciphertexts_of_another_digit_size_are_named_to_their_owner(model, parties):
+    """HEU's libraries write the same number in different forms, which the bytes do not tell."""
+    key = parties.key("bob")
+    foreign = key.power(12345) * (mpz(1) << 64 * -(-key.n.bit_length() // 64)) % key.n
+    table = Batch.from_rows(model.decrypt["bob"].input_schemas()[0], [(write_cipher_matrix(1, 1, 2, [foreign], key),)])
+    with pytest.raises(SfsError, match="out of range") as caught:
+        model.decrypt["bob"].compute(context("bob", "alice"), table)
+    assert "set SFS_PHE_DIGIT_BITS=64" in caught.value.hint
+    assert "64" not in caught.value.public_text()
+
+
 def test_only_the_requester_s_peer_decrypts(model, parties):
     key = parties.key("bob")
     data = write_cipher_matrix(1, 1, 2, [key.noise()], key)
