@@ -36,7 +36,37 @@ class _Step:
     arguments: tuple[Argument, ...]
     compute: Callable[..., Any]
     outputs: tuple[tuple[int, Schema], ...]  # slot and schema of each
-    fused: bool
+    singles: tuple[_Step, ...] = ()  # of a fusion: its nodes, for when it gives up
+
+    def run(self, context: ComputeContext, run: _Run) -> None:
+        """Fill the slots of the outputs."""
+        try:
+            result = self._computed(context, run)
+        except SfsError as error:
+            if not self.singles:
+                error.node = error.node or self.nodes[0]
+                raise
+            result = None
+        except Exception as error:
+            raise _failed(self, error) from error
+        if not self.singles:
+            result = (result,)
+        elif result is None:  # each node says itself what it refuses
+            for step in self.singles:
+                step.run(context, run)
+            return
+        elif not isinstance(result, Sequence) or len(result) != len(self.outputs):
+            raise _wrong_output(self, f"{type(result).__name__}, not {len(self.outputs)} tables")
+        for (slot, schema), output in zip(self.outputs, result, strict=True):
+            if type(output) is not Batch or output.schema is not schema:
+                _check_output(output, schema, self)
+            run.slots[slot] = output
+
+    def _computed(self, context: ComputeContext, run: _Run) -> Any:
+        arguments = [argument(run) for argument in self.arguments]
+        if len(arguments) > 1:
+            _check_rows(arguments)
+        return self.compute(context, *arguments)
 
 
 class Plan:
@@ -80,20 +110,7 @@ class Plan:
         """
         run = _Run(features, tables, [None] * self._slots)
         for step in self._steps:
-            try:
-                arguments = [argument(run) for argument in step.arguments]
-                if len(arguments) > 1:
-                    _check_rows(arguments)
-                result = step.compute(context, *arguments)
-            except SfsError as error:
-                error.node = error.node or step.nodes[0]
-                raise
-            except Exception as error:
-                raise _failed(step, error) from error
-            for (slot, schema), output in zip(step.outputs, result if step.fused else (result,), strict=True):
-                if type(output) is not Batch or output.schema is not schema:
-                    _check_output(output, schema, step)
-                run.slots[slot] = output
+            step.run(context, run)
         return {name: run.slots[slot] for name, slot in self._output_slots}
 
 
@@ -103,14 +120,15 @@ def _node_step(operator: Operator, slots: Mapping[str, int]) -> _Step:
     wanted = zip(node.parents or (None,), operator.input_schemas(), strict=True)
     arguments = [_argument(parent, slots, schema, mergeable) for parent, schema in wanted]
     output = slots[node.name], operator.output_schema()
-    return _Step((node.name,), tuple(arguments), operator.compute, (output,), fused=False)
+    return _Step((node.name,), tuple(arguments), operator.compute, (output,))
 
 
 def _fused_step(fusion: Fusion, operators: Mapping[str, Operator], slots: Mapping[str, int]) -> _Step:
     wanted = zip(fusion.parents, fusion.schemas, strict=True)
     arguments = [_argument(parent, slots, schema, fusion.mergeable) for parent, schema in wanted]
     outputs = tuple((slots[name], operators[name].output_schema()) for name in fusion.outputs)
-    return _Step(fusion.nodes, tuple(arguments), fusion.compute, outputs, fused=True)
+    singles = tuple(_node_step(operator, slots) for name, operator in operators.items() if name in fusion.nodes)
+    return _Step(fusion.nodes, tuple(arguments), fusion.compute, outputs, singles)
 
 
 def _argument(parent: str | None, slots: Mapping[str, int], wanted: Schema, mergeable: bool) -> Argument:
@@ -156,13 +174,18 @@ def _check_rows(arguments: list[Any]) -> None:
 
 
 def _check_output(output: Any, schema: Schema, step: _Step) -> None:
-    where = ", ".join(step.nodes[:3])
     if not isinstance(output, Batch):
-        raise PluginError(f"the operator returned {type(output).__name__}, not a Batch", node=where)
+        raise _wrong_output(step, f"{type(output).__name__}, not a Batch")
     if len(schema):
-        raise PluginError(
-            f"the operator returned {output.schema}, it declares {schema}", code=ErrorCode.LOGIC_ERROR, node=where
-        )
+        raise _wrong_output(step, f"{output.schema}, it declares {schema}", ErrorCode.LOGIC_ERROR)
+
+
+def _wrong_output(step: _Step, what: str, code: ErrorCode = ErrorCode.UNEXPECTED_ERROR) -> PluginError:
+    return PluginError(f"the operator returned {what}", code=code, node=_where(step))
+
+
+def _where(step: _Step) -> str:
+    return ", ".join(step.nodes[:3])
 
 
 def _failed(step: _Step, error: Exception) -> SfsError:
@@ -172,6 +195,6 @@ def _failed(step: _Step, error: Exception) -> SfsError:
     return SfsError(
         f"the operator failed ({type(error).__name__})",
         code=ErrorCode.UNEXPECTED_ERROR,
-        node=", ".join(step.nodes[:3]),
+        node=_where(step),
         detail=f"{type(error).__name__}{place}",
     )

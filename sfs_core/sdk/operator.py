@@ -184,7 +184,8 @@ class Fusion:
         parents: nodes outside of it whose tables it takes; None stands for the features.
         schemas: the columns that it needs of each parent.
         outputs: nodes whose tables it returns.
-        compute: called like `Operator.compute`, with one argument per parent; returns one batch per output.
+        compute: called like `Operator.compute`, with one argument per parent; returns one batch per output. Where it
+            returns None or raises an SfsError, the nodes run one by one, so that the error is theirs.
         mergeable: whether arguments are lists of the parties' tables.
     """
 
@@ -192,7 +193,7 @@ class Fusion:
     parents: tuple[str | None, ...]
     schemas: tuple[Schema, ...]
     outputs: tuple[str, ...]
-    compute: Callable[..., Sequence[Batch]]
+    compute: Callable[..., Sequence[Batch] | None]
     mergeable: bool = False
 
 

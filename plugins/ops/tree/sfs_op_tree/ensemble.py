@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pyarrow as pa
 
-from sfs_core import Batch, ComputeContext, Int32, Operator, Schema, attr, link_function
+from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, Int32, Operator, Schema, attr, link_function
+
+from .fused_merge import FusedMerge
+from .merge import TreeMerge
 
 __all__ = ["TreeEnsemblePredict"]
 
@@ -36,6 +42,27 @@ class TreeEnsemblePredict(
         self._input = Schema([(self.input_col_name, pa.float64())])
         self._output = Schema([(self.output_col_name, pa.float64())])
 
+    @classmethod
+    def fuse(cls, execution: ExecutionView) -> Iterable[Fusion]:
+        """One fusion for an ensemble and its trees, at the party that has the weights."""
+        for name, ensemble in execution.operators.items():
+            if not isinstance(ensemble, cls):
+                continue
+            parents = ensemble.node.parents
+            merges = [merge for merge in map(execution.operators.get, parents) if isinstance(merge, TreeMerge)]
+            if len(merges) == len(set(parents)) == len(parents) and all(map(ensemble._takes, merges)):
+                yield Fusion(
+                    nodes=(*parents, name),
+                    parents=tuple(merge.node.parents[0] for merge in merges),
+                    schemas=tuple(merge.input_schemas()[0] for merge in merges),
+                    outputs=(name,),
+                    compute=FusedMerge(merges, ensemble.score),
+                    mergeable=True,
+                )
+
+    def _takes(self, merge: TreeMerge) -> bool:
+        return bool(merge.leaf_weights) and bool(merge.node.parents) and merge.output_schema() is self._input
+
     def input_schemas(self) -> list[Schema]:
         """The weights, one table per tree."""
         return [self._input] * self.num_trees
@@ -52,9 +79,11 @@ class TreeEnsemblePredict(
         """
         num_rows = scores[0].num_rows
         if num_rows == 1:
-            total = sum(score.rows()[0][0] for score in scores)
+            return self.score(sum(score.rows()[0][0] for score in scores), 1)
+        return self.score(sum(score.float64(0) for score in scores), num_rows)
+
+    def score(self, total: Any, num_rows: int) -> Batch:
+        """The table of scores for sums of the trees: a number where there is one row, else an array."""
+        if num_rows == 1:
             return Batch(self._output, 1, rows=[(self._link.one(total + self.base_score),)])
-        weights = scores[0].float64(0)
-        for score in scores[1:]:
-            weights = weights + score.float64(0)
-        return Batch(self._output, num_rows, [self._link.many(weights + self.base_score)])
+        return Batch(self._output, num_rows, [self._link.many(total + self.base_score)])

@@ -37,6 +37,7 @@ class TreeMerge(Operator, name="TREE_MERGE", version="0.0.1", inputs=["selects"]
         self._format = SelectionFormat(len(self.leaf_weights))
         self._weights = np.array(self.leaf_weights, np.float64)
         self._leaves = self._format.block([self._format.leaves])
+        self._all_leaves = self._format.block([self._format.all_leaves])
 
     def input_schemas(self) -> list[Schema]:
         """The selections."""
@@ -83,11 +84,7 @@ class TreeMerge(Operator, name="TREE_MERGE", version="0.0.1", inputs=["selects"]
     def _many(self, columns: Sequence[Any], num_rows: int) -> npt.NDArray[np.float64]:
         left = np.repeat(self._leaves, num_rows, 0)
         for column in columns:
-            block = column if isinstance(column, np.ndarray) else self._block(column)
-            if not block.shape[1]:
-                continue
-            if block.shape[1] != self._format.width:
-                raise self._misfit(0)
+            block = self._block(column)
             wrong = block[:, 0] != self._format.padding
             if wrong.any():
                 raise self._misfit(int(wrong.argmax()))
@@ -101,8 +98,24 @@ class TreeMerge(Operator, name="TREE_MERGE", version="0.0.1", inputs=["selects"]
         weights: npt.NDArray[np.float64] = self._weights.take(positions - 8)
         return weights
 
+    def block(self, select: Batch) -> Block:
+        """A party's selections at full length: those of zero length become all leaves.
+
+        Raises:
+            GraphError: a selection is null or of another length (code 7).
+        """
+        return self._block(self._column(select))
+
     def _block(self, column: Any) -> Block:
-        """An Arrow binary array as a block; zero-length values become all leaves."""
+        if not isinstance(column, np.ndarray):
+            return self._arrow_block(column)
+        if column.shape[1] == self._format.width:
+            return column
+        if column.shape[1]:
+            raise self._misfit(0)
+        return np.repeat(self._all_leaves, len(column), 0)
+
+    def _arrow_block(self, column: Any) -> Block:
         _, offsets_buffer, data_buffer = column.buffers()
         offsets = np.frombuffer(offsets_buffer, np.int32)[column.offset : column.offset + len(column) + 1]
         sizes = np.diff(offsets)
@@ -113,8 +126,7 @@ class TreeMerge(Operator, name="TREE_MERGE", version="0.0.1", inputs=["selects"]
         data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]].reshape(-1, self._format.width)
         if len(data) == len(column):
             return data
-        block = np.repeat(self._leaves, len(column), 0)
-        block[:, 0] = self._format.padding
+        block = np.repeat(self._all_leaves, len(column), 0)
         block[filled] = data
         return block
 

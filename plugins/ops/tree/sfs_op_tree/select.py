@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from sfs_core import Batch, ComputeContext, Int32, Operator, Schema, attr, numeric_type
+from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, Int32, Operator, Schema, attr, numeric_type
 
-from .selection import LeafTables
+from .forest import Forest
+from .fused_select import FusedSelect, common_schema
 from .structure import NO_NODE, Branch, build_tree
 
 __all__ = ["TreeSelect"]
@@ -36,14 +40,33 @@ class TreeSelect(Operator, name="TREE_SELECT", version="0.0.1", inputs=["feature
     leaf_node_ids: list[Int32] = attr("Ids of the leaves, in the order of TREE_MERGE's leaf_weights.")
 
     def setup(self) -> None:
-        """Check features and tree, and make the look-up tables."""
+        """Check features and tree."""
         self._check_lists()
         self._input = Schema(zip(self.input_feature_names, map(numeric_type, self.input_feature_types), strict=True))
         self._output = Schema([(self.output_col_name, pa.binary())])
         columns = (self.lchild_ids, self.rchild_ids, self.split_feature_idxs, self.split_values)
         branches = dict(zip(self.node_ids, map(Branch, *columns), strict=True))
-        tree = build_tree(self.root_node_id, branches, self.leaf_node_ids) if branches else None
-        self._tables = LeafTables(tree) if tree else None
+        self._tree = build_tree(self.root_node_id, branches, self.leaf_node_ids) if branches else None
+
+    @cached_property
+    def _forest(self) -> Forest | None:
+        """The look-up tables, made when the node first runs by itself: a fused one never does."""
+        return Forest([self._tree]) if self._tree else None
+
+    @classmethod
+    def fuse(cls, execution: ExecutionView) -> Iterable[Fusion]:
+        """One fusion for all trees over the same table."""
+        siblings: dict[tuple[str, ...], list[TreeSelect]] = defaultdict(list)
+        for operator in execution.operators.values():
+            if isinstance(operator, cls):
+                siblings[operator.node.parents].append(operator)
+        for parents, selects in siblings.items():
+            features = common_schema([select._input for select in selects])
+            if len(selects) > 1 and features is not None:
+                names = tuple(select.node.name for select in selects)
+                trees = {select.node.name: (select._tree, select._input, select._output) for select in selects}
+                compute = FusedSelect(features, trees)
+                yield Fusion(names, parents or (None,), (features,), compute.outputs, compute)
 
     def _check_lists(self) -> None:
         names, types = self.input_feature_names, self.input_feature_types
@@ -78,13 +101,13 @@ class TreeSelect(Operator, name="TREE_SELECT", version="0.0.1", inputs=["feature
             FeatureError: a feature is null (code 3).
             SfsError: an integer beyond 2^53 (code 2).
         """
-        num_rows, tables = features.num_rows, self._tables
-        if tables is None:
+        num_rows, forest = features.num_rows, self._forest
+        if forest is None:
             selections = np.empty((num_rows, 0), np.uint8)
         elif not self.input_feature_names:  # the table may hold any columns then
-            selections = tables.everything(num_rows)
+            (selections,) = forest.everything(num_rows)
         elif num_rows <= _FEW_ROWS and not self._input.wide:
-            selections = tables.few(features.rows())
+            (selections,) = forest.few(features.rows())
         else:
-            selections = tables.many(features.matrix())
+            (selections,) = forest.many(features.matrix())
         return Batch(self._output, num_rows, [selections])

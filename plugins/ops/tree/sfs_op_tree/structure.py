@@ -6,7 +6,7 @@ Sets of leaves are integers: bit i is leaf i of `leaf_node_ids`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan
 from typing import Final
 
@@ -58,6 +58,10 @@ class Tree:
 
     num_leaves: int
     splits: tuple[Split, ...]
+
+    def over(self, columns: Sequence[int]) -> Tree:
+        """The same tree for a table in which feature `i` is column `columns[i]`."""
+        return Tree(self.num_leaves, tuple(replace(s, feature=columns[s.feature]) for s in self.splits))
 
 
 def build_tree(root: int, branches: Mapping[int, Branch], leaves: Sequence[int]) -> Tree:
