@@ -117,14 +117,14 @@ class Keyring:
             what: names them in an error.
 
         Raises:
-            SfsError: a message is longer (code 3); the hint tells this party where another digit size explains it.
+            SfsError: a message is longer (code 3); the detail says where another digit size explains it.
         """
         numbers = self.secret.decrypt(representatives)
         if not are_short(numbers, bits):
-            raise out_of_range(what, self._digit_hint(representatives[0], bits))
+            raise out_of_range(what, self._digit_detail(representatives[0], bits))
         return numbers
 
-    def _digit_hint(self, representative: mpz, bits: int) -> str:
+    def _digit_detail(self, representative: mpz, bits: int) -> str:
         for digit_bits in DIGIT_SIZES:
             (number,) = self.secret.decrypt([self.own.from_digits(representative, digit_bits)])
             if digit_bits != self.own.digit_bits and number.bit_length() <= bits:

@@ -104,10 +104,11 @@ def are_short(numbers: Sequence[int], bits: int) -> bool:
     return all(number.bit_length() <= bits for number in numbers)
 
 
-def out_of_range(what: str, hint: str = "") -> SfsError:
-    """The error where one is; it tells neither which nor what it is."""
+def out_of_range(what: str, detail: str = "") -> SfsError:
+    """The error where one is; it tells neither which nor what it is. The detail stays in this party's log."""
     return SfsError(
         f"{what}: a decrypted number is out of range",
         code=ErrorCode.INVALID_ARGUMENT,
-        hint=hint or "check that both parties serve packages of the same export",
+        hint="check that both parties serve packages of the same export",
+        detail=detail,
     )

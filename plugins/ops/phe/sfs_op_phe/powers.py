@@ -140,7 +140,7 @@ def _signed_digits(exponent: int, width: int) -> list[int]:
 
 
 # Widths of Pippenger's digits, by the number of bases up to which each is fastest for exponents of about 128 bits.
-_WIDTHS: Final = ((12, 3), (60, 4), (150, 5), (500, 6), (1300, 7))
+_WIDTHS: Final = ((10, 3), (30, 4), (75, 5), (130, 6), (230, 7))
 
 
 def product_of_powers(bases: Sequence[mpz], exponents: Sequence[SignedDigits], modulus: mpz) -> mpz:
