@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
+from sfs_core.errors import PluginError, SfsError
 from sfs_core.sdk.operator import ExecutionView, Fusion, Operator
 
 __all__ = ["choose_fusions", "run_order"]
 
 
 def choose_fusions(operators: Mapping[str, Operator], outputs: Sequence[str]) -> list[Fusion]:
-    """The fusions to use for an execution's operators (parents before children); none share a node."""
+    """The fusions to use for an execution's operators (parents before children); none share a node.
+
+    Raises:
+        PluginError: an operator's `fuse` failed.
+    """
     view = ExecutionView(operators, tuple(outputs))
     chosen: list[Fusion] = []
     taken: set[str] = set()
     classes: list[type[Operator]] = list(dict.fromkeys(type(operator) for operator in operators.values()))
     for cls in classes:
-        for fusion in cls.fuse(view):
+        for fusion in _offers(cls, view):
             if taken.isdisjoint(fusion.nodes) and _is_complete(fusion, operators, outputs):
                 try:
                     run_order(operators, [*chosen, fusion])
@@ -28,10 +33,21 @@ def choose_fusions(operators: Mapping[str, Operator], outputs: Sequence[str]) ->
     return chosen
 
 
+def _offers(cls: type[Operator], view: ExecutionView) -> list[Fusion]:
+    try:
+        return list(cls.fuse(view))
+    except SfsError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{cls.definition.name}: fuse failed ({type(error).__name__})") from error
+
+
 def _is_complete(fusion: Fusion, operators: Mapping[str, Operator], outputs: Sequence[str]) -> bool:
     """Whether it takes every table that its nodes need and returns every one that others need."""
     inside = set(fusion.nodes)
-    if not inside <= operators.keys():
+    if not inside or not inside <= operators.keys():
+        return False
+    if len(fusion.schemas) != len(fusion.parents) or len(set(fusion.outputs)) != len(fusion.outputs):
         return False
     needed = {p for n in inside for p in operators[n].node.parents or (None,) if p not in inside}
     used = {p for name, op in operators.items() if name not in inside for p in op.node.parents} | set(outputs)

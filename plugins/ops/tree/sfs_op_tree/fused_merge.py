@@ -17,7 +17,7 @@ from .selection import SelectionFormat
 __all__ = ["FusedMerge"]
 
 # For one row of up to this many trees, integers of plain Python are faster than NumPy.
-_FEW_TREES: Final = 32
+_FEW_TREES: Final = 64
 _NO_SINGLE_BIT: Final = 255
 _BIT_OF_BYTE: Final = np.array(
     [byte.bit_length() - 1 if byte.bit_count() == 1 else _NO_SINGLE_BIT for byte in range(256)], np.uint8
@@ -71,7 +71,7 @@ class FusedMerge:
             columns = [merge.block(select) for merge, select in zip(self._merges, selects, strict=True)]
         try:
             return b"".join(columns)
-        except (BufferError, ValueError):  # not contiguous
+        except TypeError:  # an array that is not contiguous is none of bytes
             return b"".join(column.tobytes() for column in columns)
 
 
