@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -22,7 +21,6 @@ from sfs_core.link.peer import PeerClient
 from sfs_core.link.retry import RetryPolicy, exponential_backoff, fixed_backoff, random_backoff
 from sfs_core.link.rpc import Handler, Routes
 from sfs_core.model.consistency import specified_parties
-from sfs_core.sdk.model_source import Progress
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.handshake import Patience, agree
@@ -97,17 +95,14 @@ class Server:
         """The port that answers peers; None before it is open."""
         return self._communication.port if self._communication else None
 
-    async def start(self, progress: Callable[[str], Progress] | None = None) -> None:
+    async def start(self) -> None:
         """Load, open, agree; returns when predictions are answered.
-
-        Args:
-            progress: gives, for a service id, what to tell of its download.
 
         Raises:
             SfsError: anything that keeps this party from serving; it is then closed again.
         """
         try:
-            await self._load(progress)
+            await self._load()
             await self._open_communication()
             await self._agree_on_all()
             await self._open_service()
@@ -117,11 +112,10 @@ class Server:
         self.ready.set()
         self._registry.notify_server_started(self)
 
-    async def _load(self, progress: Callable[[str], Progress] | None) -> None:
+    async def _load(self) -> None:
         loop = asyncio.get_running_loop()
         for service in self._loaded.services:
-            report = progress(service.config.service) if progress else None
-            checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool, report)
+            checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool)
             model = await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool)
             self._models[model.service] = model
             logger.info("%s: %s loaded, model %r", self.party, model.service, model.info.name)

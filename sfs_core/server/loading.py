@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass
+from typing import Final
 
 from sfs_core.config.loader import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
@@ -15,12 +17,14 @@ from sfs_core.model.package import Model, model_info, read_package
 from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
 from sfs_core.sdk.context import FeatureContext, PluginContext
 from sfs_core.sdk.feature_source import FeatureSource
-from sfs_core.sdk.model_source import Progress
 from sfs_core.server.served import ServedModel
 
 __all__ = ["CheckedModel", "check_model", "open_model"]
 
 logger = logging.getLogger("sfs.load")
+
+PROGRESS_SECONDS: Final = 2.0
+"""Between two words about a download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,6 @@ def check_model(
     loaded: LoadedConfig,
     service: LoadedService,
     pool: Pool,
-    progress: Progress | None = None,
 ) -> CheckedModel:
     """Fetch and check a service's model and make its feature source, without opening it. Blocks.
 
@@ -51,7 +54,7 @@ def check_model(
         cache=config.cache,
         service=service.config.service,
         sha256=service.config.model.sha256,
-        progress=progress,
+        progress=_LoggedProgress(service.config.service),
     )
     model = read_package(package)
     checked = check_graph(model.graph, loaded.registry.operator)
@@ -59,6 +62,20 @@ def check_model(
     for warning in checked.warnings:
         logger.warning("%s: %s", service.config.service, warning)
     return CheckedModel(model, checked, _feature_lookup(loaded, service, checked, pool))
+
+
+class _LoggedProgress:
+    """Tells in the log how far a download is that takes long."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._next = time.monotonic() + PROGRESS_SECONDS
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        if time.monotonic() >= self._next:
+            self._next += PROGRESS_SECONDS
+            of = f" of {total / 1e6:.0f}" if total else ""
+            logger.info("%s: %.0f%s MB of the model package are here", self._service, done / 1e6, of)
 
 
 def _context(loaded: LoadedConfig, service: LoadedService) -> PluginContext:
