@@ -42,9 +42,8 @@ def main() -> None:
         begin = time.perf_counter()
         source.open()
         print(f"{options.rows:,} rows of {options.columns} floats, {path.stat().st_size / 1e6:.0f} MB")
-        print(
-            f"loaded in {time.perf_counter() - begin:.1f} s, {_resident() / 1e6:.0f} MB at the most, the bare table included\n"
-        )
+        seconds, memory = time.perf_counter() - begin, _resident() / 1e6
+        print(f"loaded in {seconds:.1f} s, {memory:.0f} MB at the most, the bare table included\n")
         _print_look_ups(source, table, chance)
 
 
