@@ -9,6 +9,7 @@ from typing import Final
 from sfs_core.batch import Batch
 from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
 from sfs_core.codec.features import Feature, feature_from_message, feature_rows
+from sfs_core.codec.node_templates import FEW_TABLES, NodeTemplates
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
 
@@ -70,6 +71,9 @@ class ExecuteReply:
 SAFE_TEXT_MARK: Final = "sfs: "
 """Begins the error texts of our own parties, which quote no features, ids or secrets; others' texts may."""
 
+_NodesMessage = apis_pb2.ExecutionTask | apis_pb2.ExecuteResult
+
+_TEMPLATES: Final = NodeTemplates()
 _FETCH: Final = (apis_pb2.FS_SERVICE, apis_pb2.FS_PREDEFINED)
 
 
@@ -89,9 +93,7 @@ def call_to_message(call: ExecuteCall) -> apis_pb2.ExecuteRequest:
         raise SfsError("predefined features stay with the party that received them", code=ErrorCode.LOGIC_ERROR)
     source.type = apis_pb2.FS_NONE
     message.task.execution_id = call.execution
-    for name, batches in call.inputs.items():
-        node = message.task.nodes.add(name=name)
-        node.ios.add().datas.extend([encode_batch(batch) for batch in batches])
+    _write_nodes(message.task, call.inputs)
     return message
 
 
@@ -120,7 +122,7 @@ def call_from_message(message: apis_pb2.ExecuteRequest) -> ExecuteCall:
         raise _logic_error("neither features nor tables in the request")
     if not call.execution:
         raise _logic_error("tables for the first execution, which starts from features")
-    call.inputs = {node.name: _read_tables(node) for node in message.task.nodes}
+    call.inputs = _read_nodes(message.task)
     return call
 
 
@@ -133,6 +135,27 @@ def _read_features(call: ExecuteCall, source: apis_pb2.FeatureSource) -> None:
     call.predefined = [feature_from_message(feature) for feature in source.predefineds]
     if not call.predefined:
         raise RequestError("feature_source.predefineds is empty")
+
+
+def _write_nodes(message: _NodesMessage, nodes: Mapping[str, Sequence[Batch]]) -> None:
+    data = _TEMPLATES.write(nodes)
+    if data is not None:
+        message.MergeFromString(data)
+        return
+    for name, batches in nodes.items():
+        message.nodes.add(name=name).ios.add().datas.extend([encode_batch(batch) for batch in batches])
+
+
+def _read_nodes(message: _NodesMessage) -> dict[str, list[Batch]]:
+    if len(message.nodes) <= FEW_TABLES:
+        return {node.name: _read_tables(node) for node in message.nodes}
+    rest = type(message)(execution_id=message.execution_id).SerializeToString()
+    data = message.SerializeToString().removeprefix(rest)
+    nodes = _TEMPLATES.read(data)
+    if nodes is None:
+        nodes = {node.name: _read_tables(node) for node in message.nodes}
+        _TEMPLATES.learn(data, nodes)
+    return nodes
 
 
 def _read_tables(node: apis_pb2.NodeIo) -> list[Batch]:
@@ -155,8 +178,7 @@ def reply_to_message(service: str, reply: ExecuteReply) -> apis_pb2.ExecuteRespo
     message.header.data.update(reply.headers)
     message.status.code = ErrorCode.OK
     message.service_spec.id = service
-    for name, batch in reply.outputs.items():
-        message.result.nodes.add(name=name).ios.add().datas.append(encode_batch(batch))
+    _write_nodes(message.result, {name: [batch] for name, batch in reply.outputs.items()})
     return message
 
 
@@ -176,9 +198,8 @@ def reply_from_message(message: apis_pb2.ExecuteResponse, execution: int) -> Exe
         SfsError: a node has not exactly one table (7), or it is no valid Arrow stream (2 or 7).
     """
     outputs = {}
-    for node in message.result.nodes:
-        tables = _read_tables(node)
+    for name, tables in _read_nodes(message.result).items():
         if len(tables) != 1:
-            raise _logic_error(f"execution {execution}: node {node.name!r} has {len(tables)} tables, one is expected")
-        outputs[node.name] = tables[0]
+            raise _logic_error(f"execution {execution}: node {name!r} has {len(tables)} tables, one is expected")
+        outputs[name] = tables[0]
     return ExecuteReply(outputs, dict(message.header.data))

@@ -143,7 +143,7 @@ def _argument(parent: str | None, slots: Mapping[str, int], wanted: Schema, merg
             return lambda run: [project(run.slots[slot])]
         return lambda run: project(run.slots[slot])
     if mergeable:
-        return lambda run: _same_rows([project(table) for table in run.tables[parent]])
+        return lambda run: _of_all_parties(run.tables[parent], wanted, project)
     return lambda run: project(_only(run.tables[parent], parent))
 
 
@@ -159,8 +159,12 @@ def _only(tables: Sequence[Batch], parent: str) -> Batch:
     return tables[0]
 
 
-def _same_rows(tables: list[Batch]) -> list[Batch]:
+def _of_all_parties(tables: Sequence[Batch], wanted: Schema, project: Projector) -> Sequence[Batch]:
     rows = tables[0].num_rows
+    for table in tables:
+        if table.schema is not wanted:  # seldom: calls are spared, an ensemble has hundreds of such tables
+            tables = [project(each) for each in tables]
+            break
     for table in tables:
         if table.num_rows != rows:
             raise GraphError(f"the parties' tables differ in rows: {', '.join(str(t.num_rows) for t in tables)}")
@@ -168,7 +172,7 @@ def _same_rows(tables: list[Batch]) -> list[Batch]:
 
 
 def _check_rows(arguments: list[Any]) -> None:
-    rows = {table.num_rows for argument in arguments for table in (argument if type(argument) is list else [argument])}
+    rows = {(argument if type(argument) is Batch else argument[0]).num_rows for argument in arguments}
     if len(rows) > 1:
         raise GraphError(f"the input tables differ in rows: {', '.join(map(str, sorted(rows)))}")
 
