@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -113,7 +114,8 @@ class _Template:
         starts: Sequence[int],
     ) -> None:
         self.size = len(data)
-        self._counts = counts
+        ends = list(accumulate(counts.values()))
+        self._nodes = [(name, slice(end - count, end)) for (name, count), end in zip(counts.items(), ends, strict=True)]
         self._schemas = schemas
         self._places = [slice(start, start + column.nbytes) for start, column in zip(starts, columns, strict=True)]
         self._pieces = [b""] * (2 * len(starts) + 1)
@@ -140,8 +142,7 @@ class _Template:
             joined = np.frombuffer(b"".join([values[i] for i in indices]), dtype)
             for i, column in zip(indices, joined.reshape(len(indices), *shape), strict=True):
                 tables[i] = Batch(self._schemas[i], shape[0], [column])
-        rest = iter(tables)
-        return {name: [next(rest) for _ in range(count)] for name, count in self._counts.items()}
+        return {name: tables[place] for name, place in self._nodes}
 
 
 def _made(nodes: Nodes, schemas: Sequence[Schema], columns: Sequence[Any]) -> _Template | None:

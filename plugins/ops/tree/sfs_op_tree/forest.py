@@ -18,7 +18,9 @@ from .structure import Split, Tree
 __all__ = ["Forest", "forests"]
 
 _FOREST_BYTES: Final = 4 << 20
+"""Of one table form: about 100 trees of depth 6. Larger tables save little time and fall out of the caches."""
 _TOTAL_BYTES: Final = 64 << 20
+"""Of one table form, of all forests. There are two forms, integers and arrays."""
 
 
 class Forest:
