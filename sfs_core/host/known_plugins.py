@@ -10,7 +10,6 @@ from typing import Final
 __all__ = ["KNOWN_PLUGINS", "PLANNED_PLUGINS"]
 
 PLANNED_PLUGINS: Final[dict[tuple[str, str], str]] = {
-    ("feature_source", "http"): "sfs-feature-http",
     ("model_source", "http"): "sfs-model-http",
     ("model_source", "s3"): "sfs-model-s3",
 }
@@ -18,6 +17,7 @@ PLANNED_PLUGINS: Final[dict[tuple[str, str], str]] = {
 
 KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
     ("feature_source", "csv"): "sfs-feature-csv",
+    ("feature_source", "http"): "sfs-feature-http",
     ("feature_source", "mock"): "sfs-feature-mock",
     ("feature_source", "redis"): "sfs-feature-redis",
     ("feature_source", "sql"): "sfs-feature-sql",

@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
+from sfs_core.config.schema import Retry
 from sfs_core.errors import ConfigError
 
-__all__ = ["Backoff", "FailureKind", "RetryPolicy", "exponential_backoff", "fixed_backoff", "random_backoff"]
+__all__ = [
+    "Backoff",
+    "FailureKind",
+    "RetryPolicy",
+    "exponential_backoff",
+    "fixed_backoff",
+    "random_backoff",
+    "retry_policy",
+]
 
 Backoff = Callable[[int], float]
 """Seconds to wait before retry 1, 2, …"""
@@ -96,3 +105,13 @@ class RetryPolicy:
         if kind is FailureKind.NOT_RUN or self.anything:
             return True
         return self.unavailable and kind is FailureKind.UNAVAILABLE
+
+
+def retry_policy(options: Retry) -> RetryPolicy:
+    """The policy that the options of a config ask for."""
+    backoff = {
+        "fixed": lambda: fixed_backoff(options.interval),
+        "exponential": lambda: exponential_backoff(options.interval, options.factor),
+        "random": lambda: random_backoff(options.interval, options.longest),
+    }[options.backoff]()
+    return RetryPolicy(options.retries, backoff, options.unavailable, options.anything)

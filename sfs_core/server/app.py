@@ -11,14 +11,13 @@ from typing import Final
 import numpy as np
 
 from sfs_core.config.loader import LoadedConfig
-from sfs_core.config.schema import Retry
 from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import ErrorCode, GraphError, PeerError, SfsError
 from sfs_core.link.channel import open_channel
 from sfs_core.link.listener import Limits, Listener
 from sfs_core.link.peer import PeerClient
-from sfs_core.link.retry import RetryPolicy, exponential_backoff, fixed_backoff, random_backoff
+from sfs_core.link.retry import retry_policy
 from sfs_core.link.rpc import Handler, Routes
 from sfs_core.model.consistency import specified_parties
 from sfs_core.server.bulk import ControlService
@@ -40,15 +39,6 @@ STOP_SECONDS: Final = 10.0
 
 _APIS: Final = "secretflow.serving.apis"
 _CONTROL: Final = ("secretflow.serving.tools.InferenceControlService", "Push")
-
-
-def _retry_policy(retry: Retry) -> RetryPolicy:
-    backoff = {
-        "fixed": lambda: fixed_backoff(retry.interval),
-        "exponential": lambda: exponential_backoff(retry.interval, retry.factor),
-        "random": lambda: random_backoff(retry.interval, retry.longest),
-    }[retry.backoff]()
-    return RetryPolicy(retry.retries, backoff, retry.unavailable, retry.anything)
 
 
 def quiet_numpy() -> None:
@@ -130,7 +120,7 @@ class Server:
                     peer.address,
                     link.protocol,
                     connect_timeout=link.connect_timeout,
-                    retry=_retry_policy(link.retry),
+                    retry=retry_policy(link.retry),
                 ),
             )
             for party, peer in self._config.parties.items()

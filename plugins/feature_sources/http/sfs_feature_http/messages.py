@@ -1,0 +1,169 @@
+"""What is said to a feature service and what it answers: BatchFetchFeature of the reference, in protobuf's JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from sfs_core import Batch, ErrorCode, FeatureError, FeatureQuery, FeatureResult, Schema
+from sfs_core.spi import Feature, FeatureField, FeatureValue, batch_of_features, field_type
+
+__all__ = ["TRACE_KEYS", "AnswerReader", "RequestWriter"]
+
+TRACE_KEYS: Final = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
+_PLACE: Final = re.compile(r"at `(\$[^`]*)`$")
+_LISTS: Final[Mapping[str, Any]] = {
+    "i32s": list[int],
+    "i64s": list[int],
+    "fs": list[float],
+    "ds": list[float],
+    "ss": list[str],
+    "bs": list[bool],
+}
+_STATUSES: Final = {
+    3: (ErrorCode.FS_INVALID_ARGUMENT, "the feature service finds the request wrong"),
+    4: (ErrorCode.FS_DEADLINE_EXCEEDED, "the feature service did not finish in time"),
+    5: (ErrorCode.FS_NOT_FOUND, "the feature service does not have what it is asked for"),
+    13: (ErrorCode.FS_INTERNAL_ERROR, "the feature service failed"),
+    16: (ErrorCode.FS_UNAUTHENTICATED, "the feature service does not accept this client"),
+}
+
+
+# ------------------------------------------------------------------------------------------------- requests
+class _Header(msgspec.Struct):
+    data: dict[str, str]  # also when empty: services know the reference, which always has entries for tracing
+
+
+class _Field(msgspec.Struct):
+    name: str
+    type: str
+
+
+class _Param(msgspec.Struct, omit_defaults=True):
+    query_datas: list[str]
+    query_context: str = ""
+
+
+class _Request(msgspec.Struct, omit_defaults=True):
+    header: _Header
+    model_service_id: str
+    party_id: str
+    feature_fields: list[_Field]
+    param: _Param
+
+
+class RequestWriter:
+    """Writes the requests of one service.
+
+    Args:
+        service: the service's id.
+        party: this party's id.
+        schema: the features to ask for.
+        allowed: names of the header entries that go along besides the tracing ones; None for all.
+
+    Raises:
+        FeatureError: a feature's type cannot be sent (code 3).
+    """
+
+    def __init__(self, service: str, party: str, schema: Schema, allowed: Sequence[str] | None) -> None:
+        self._service = service
+        self._party = party
+        self._fields = [
+            _Field(name, field_type(type_, name)) for name, type_ in zip(schema.names, schema.types, strict=True)
+        ]
+        self._allowed = None if allowed is None else frozenset(allowed)
+
+    def write(self, query: FeatureQuery) -> bytes:
+        """The request's body.
+
+        Raises:
+            FeatureError: an id or a header entry is no Unicode text (code 3).
+        """
+        given = query.headers
+        data = {key: given[key] for key in TRACE_KEYS if key in given}
+        data |= {key: value for key, value in given.items() if self._allowed is None or key in self._allowed}
+        param = _Param(query.ids, query.context)
+        try:
+            return msgspec.json.encode(_Request(_Header(data), self._service, self._party, self._fields, param))
+        except UnicodeEncodeError:  # a lone surrogate
+            raise FeatureError("an id or a header entry is no Unicode text") from None
+
+
+# -------------------------------------------------------------------------------------------------- answers
+def _answers(*, known_only: bool) -> msgspec.json.Decoder[Any]:
+    """A decoder of answers that refuses, or passes over, keys that the protocol does not have."""
+
+    def record(name: str, fields: Mapping[str, Any]) -> Any:
+        given = [(field, type_ | None, None) for field, type_ in fields.items()]  # null means absent
+        return msgspec.defstruct(name, given, forbid_unknown_fields=known_only)
+
+    field = record("Field", {"name": str, "type": str | int})
+    feature = record("Feature", {"field": field, "value": record("Value", _LISTS)})
+    header = record("Header", {"data": dict[str, str]})
+    status = record("Status", {"code": int, "msg": str})
+    answer = record("Answer", {"header": header, "status": status, "features": list[feature]})  # type: ignore[valid-type]
+    return msgspec.json.Decoder(answer, strict=False)  # numbers may come as texts, NaN does
+
+
+class AnswerReader:
+    """Reads what one service answers.
+
+    Args:
+        schema: the features needed.
+        warn: told, once, that answers hold more than the protocol has.
+    """
+
+    def __init__(self, schema: Schema, warn: Callable[[str], None]) -> None:
+        self._schema = schema
+        self._warn = warn
+        self._strict = _answers(known_only=True)
+        self._lenient = _answers(known_only=False)
+        self._warned = False
+
+    def read(self, body: bytes, num_rows: int) -> FeatureResult:
+        """The rows that an answer's body holds.
+
+        Raises:
+            FeatureError: it cannot be read (code 9), says that the service failed (100 to 104, else 2), has no
+                features (10), not the needed ones (2, 3), or another number of rows (7).
+        """
+        answer = self._decoded(body)
+        if answer.status is not None and answer.status.code:
+            code, what = _STATUSES.get(
+                answer.status.code, (ErrorCode.UNEXPECTED_ERROR, "the feature service failed for a reason of its own")
+            )
+            raise FeatureError(what, code=code, detail=f"status {answer.status.code}")
+        if not answer.features:
+            raise FeatureError("the feature service sent no features", code=ErrorCode.IO_ERROR)
+        headers = answer.header.data if answer.header is not None else None
+        return FeatureResult(self._batch(answer.features, num_rows), headers or {})
+
+    def _decoded(self, body: bytes) -> Any:
+        try:
+            if not self._warned:
+                try:
+                    return self._strict.decode(body)
+                except msgspec.ValidationError:
+                    answer = self._lenient.decode(body)
+                    self._warned = True
+                    self._warn("the feature service's answers hold keys that the protocol lacks: they are ignored")
+                    return answer
+            return self._lenient.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            place = _PLACE.search(str(error))  # names of fields and positions; the rest may quote the answer
+            raise FeatureError(
+                "the feature service's answer cannot be read" + (f" at {place[1]}" if place else ""),
+                code=ErrorCode.DESERIALIZE_FAILED,
+            ) from None
+
+    def _batch(self, features: Sequence[Any], num_rows: int) -> Batch:
+        named = [_feature(found) for found in features if found.field is not None]
+        return batch_of_features(named, self._schema, num_rows)
+
+
+def _feature(found: Any) -> Feature:
+    lists = {name: getattr(found.value, name, None) or [] for name in _LISTS}
+    return Feature(FeatureField(found.field.name or "", found.field.type or 0), FeatureValue(**lists))

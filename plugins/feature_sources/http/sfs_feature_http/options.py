@@ -1,0 +1,102 @@
+"""Options of the HTTP feature source."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from yarl import URL
+
+from sfs_core import PluginConfig
+from sfs_core.spi import Retry
+
+__all__ = ["HttpConfig"]
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+_OWN_HEADERS: Final = {"content-type", "content-length", "content-encoding", "transfer-encoding", "host"}
+
+
+class HttpConfig(PluginConfig):
+    """Where the feature service is, and how it is asked."""
+
+    endpoint: str
+    """The URL that is posted to; without a scheme, http:// is meant."""
+    resolve_all: bool = False
+    """Whether all addresses of the endpoint's host name are used in turn, looked up anew every few seconds."""
+    headers: list[str] | None = None
+    """Names of the entries of a request's header that the service is told, besides those for tracing; without this
+    option, all."""
+    token: SecretStr | None = None
+    """A bearer token to send."""
+    user: str = ""
+    """With `password`: an account for basic authentication."""
+    password: SecretStr | None = None
+    """See `user`."""
+    http_headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Further HTTP headers to send, such as an API key's."""
+    ca_file: Path | None = None
+    """PEM file of the authorities that may vouch for an https endpoint, instead of the system's. Relative to the
+    config file, like the next two."""
+    certificate_file: Path | None = None
+    """PEM file of this client's certificate, and what leads from it to its authority."""
+    key_file: Path | None = None
+    """PEM file of this client's private key, where the certificate's file does not hold it."""
+    pool_size: int = Field(default=100, gt=0)
+    """Most connections that are open at a time; further fetches wait for one."""
+    max_answer_bytes: int = Field(default=64 << 20, gt=0)
+    """Size of the largest answer that is read, after decompression."""
+    connect_timeout: Seconds = 0.5
+    """Seconds for opening a connection."""
+    timeout: Seconds = 1.0
+    """Seconds for a whole fetch, retries included."""
+    retry: Retry = Retry()
+    """When a fetch is tried again."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _absolute(cls, endpoint: str) -> str:
+        try:
+            url = URL(endpoint if "://" in endpoint else f"http://{endpoint}")
+        except ValueError:
+            raise ValueError("this is no URL") from None
+        if url.scheme not in {"http", "https"} or not url.host or url.fragment:
+            raise ValueError("a URL http://… or https://… is expected")
+        if url.user is not None or url.password is not None:
+            raise ValueError("user and password are options of their own")
+        return str(url)
+
+    @field_validator("http_headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+                raise ValueError("names and values that fit into one line of ASCII are expected")
+            if name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name} cannot be chosen")
+        return headers
+
+    @field_validator("token")
+    @classmethod
+    def _one_line(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not _HEADER_VALUE.fullmatch(token.get_secret_value()):
+            raise ValueError("one line of ASCII is expected")
+        return token
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if bool(self.user) != (self.password is not None):
+            raise ValueError("`user` and `password` need each other")
+        if ":" in self.user:
+            raise ValueError("`user` must not hold a colon")
+        named = "authorization" in map(str.lower, self.http_headers)
+        if bool(self.user) + (self.token is not None) + named > 1:
+            raise ValueError("only one of `token`, `user` and an Authorization header can be sent")
+        if self.key_file is not None and self.certificate_file is None:
+            raise ValueError("`key_file` needs `certificate_file`")
+        if (self.ca_file or self.certificate_file) and not self.endpoint.startswith("https://"):
+            raise ValueError("certificates need TLS: an endpoint https://…")
+        return self

@@ -1,0 +1,128 @@
+"""The HTTP feature source."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from typing import Final
+
+from yarl import URL
+
+from sfs_core import (
+    Batch,
+    ConfigError,
+    ErrorCode,
+    FeatureContext,
+    FeatureQuery,
+    FeatureResult,
+    FeatureSource,
+    PluginConfig,
+    SfsError,
+)
+
+from .client import HttpClient
+from .messages import TRACE_KEYS, AnswerReader, RequestWriter
+from .options import HttpConfig
+
+__all__ = ["HttpConfig", "HttpFeatureSource"]
+
+_CLOSING_SECONDS: Final = 5.0
+_TRACE_VALUE: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+class HttpFeatureSource(FeatureSource):
+    """Rows that a feature service answers to BatchFetchFeature."""
+
+    Config = HttpConfig
+
+    config: HttpConfig
+
+    def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
+        super().__init__(config, context)
+        self._requests: RequestWriter | None = None
+        self._answers = AnswerReader(self.schema, context.logger.warning)
+        self._tls: ssl.SSLContext | None = None
+        self._client: HttpClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        """Make ready; the service need not be up yet.
+
+        Raises:
+            SfsError: a feature's type cannot be sent, or a certificate cannot be used (code 3).
+        """
+        self._tls = self._tls_context()
+        self._requests = RequestWriter(self.context.service, self.context.party, self.schema, self.config.headers)
+
+    def close(self) -> None:
+        """Close all connections, on the event loop that they belong to."""
+        self._requests = None
+        client, self._client = self._client, None
+        loop, self._loop = self._loop, None
+        if client is None or loop is None or loop.is_closed():
+            return
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result(_CLOSING_SECONDS)
+        else:
+            loop.run_until_complete(client.close())
+
+    def check(self) -> None:
+        """Connect to the endpoint, without a request: any request would fetch something.
+
+        Raises:
+            SfsError: it cannot be reached, or shows no certificate that is trusted (code 4).
+        """
+        url, tls = URL(self.config.endpoint), self._tls_context()
+        try:
+            with socket.create_connection((url.host, url.port), self.config.connect_timeout) as connection:
+                if tls is not None:
+                    tls.wrap_socket(connection, server_hostname=url.host).close()
+        except OSError as error:
+            raise SfsError(
+                f"the feature service cannot be reached ({type(error).__name__})",
+                code=ErrorCode.NETWORK_ERROR,
+                where=str(url.with_query(None)),
+            ) from None
+
+    async def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
+        """The rows of the ids.
+
+        Raises:
+            SfsError: the service cannot be asked (code 4), or its answer is not what is needed; see AnswerReader.
+        """
+        if self._requests is None:
+            raise SfsError("the HTTP feature source is not open", code=ErrorCode.NOT_READY)
+        if not query.ids or not len(self.schema):  # services need not expect such questions
+            return FeatureResult(Batch.from_rows(self.schema, [()] * len(query.ids)))
+        body = self._requests.write(query)
+        if self._client is None:
+            self._client, self._loop = HttpClient(self.config, self._tls), asyncio.get_running_loop()
+        answer = await self._client.post(body, _trace_headers(query))
+        return self._answers.read(answer, len(query.ids))
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        config = self.config
+        if not config.endpoint.startswith("https://"):
+            return None
+        ca_file, certificate, key = (
+            None if file is None else self.context.resolve(file)
+            for file in (config.ca_file, config.certificate_file, config.key_file)
+        )
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+            if certificate is not None:
+                context.load_cert_chain(certificate, key, password="")  # an encrypted key fails instead of asking
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"the files for TLS cannot be used ({type(error).__name__})",
+                hint="see `ca_file`, `certificate_file` and `key_file`: PEM files, the key without a password",
+            ) from None
+        return context
+
+
+def _trace_headers(query: FeatureQuery) -> dict[str, str]:
+    """The entries for tracing, where they can stand in an HTTP header."""
+    given = ((key, query.headers.get(key, "")) for key in TRACE_KEYS)
+    return {key: value for key, value in given if _TRACE_VALUE.fullmatch(value)}

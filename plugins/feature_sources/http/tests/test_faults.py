@@ -1,0 +1,278 @@
+"""Services that are away, slow, broken or hostile: a coded error in time, no secrets, then recovery."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pytest
+import sfs_feature_http
+import sfs_feature_http.client as client_module
+from pydantic import ValidationError
+from sfs_feature_http.source import HttpConfig
+
+from sfs_core import ErrorCode, FeatureQuery, Schema, SfsError
+
+from .conftest import RESET, Service, http
+
+X = Schema([("x", pa.float64())])
+ASKED = FeatureQuery(["s3cret-id"])
+GOOD = http({"features": [{"field": {"name": "x", "type": 5}, "value": {"ds": [1.5]}}]})
+CUT = GOOD[:-5]
+"""Less than its Content-Length: the connection is then reset."""
+BUSY = http(b"s3cret-answer", "503 Service Unavailable")
+
+
+async def fails(source, text) -> SfsError:
+    with pytest.raises(SfsError, match=text) as caught:
+        await source.fetch(ASKED)
+    shown = str(caught.value) + caught.value.detail + caught.value.where
+    assert "s3cret" not in shown
+    return caught.value
+
+
+async def works(source) -> bool:
+    return (await source.fetch(ASKED)).batch.rows() == [(1.5,)]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        return unused.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (RESET, "broke off"),
+        (CUT, "broke off"),
+        (b"HTTP/9 s3cret\r\n\r\nContent-Length: 0\r\n\r\n", "broke off"),
+        (http(b"s3cret", headers="Content-Encoding: gzip\r\n"), "broke off"),
+        (BUSY, "HTTP status 503"),
+        (http(b"s3cret", "404 Not Found"), "HTTP status 404"),
+        (http(b"", "304 Not Modified"), "HTTP status 304"),
+        (http(b"x" * 10_000), "more than 5000 bytes"),
+        (http(gzip.compress(b" " * 50_000_000), headers="Content-Encoding: gzip\r\n"), "more than 5000 bytes"),
+        (http(b"", headers="X: " + "y" * 100_000 + "\r\n"), "broke off"),
+    ],
+)
+async def test_answers_that_fail_are_not_asked_for_again(make, service, answer, text):
+    service.answers = [answer, GOOD]
+    source = make(X, service, max_answer_bytes=5000)
+    assert (await fails(source, text)).code == ErrorCode.NETWORK_ERROR
+    assert len(service.asked) == 1
+    assert await works(source)
+
+
+async def test_redirects_are_not_followed(make, service):
+    inside = Service()
+    await inside.start()
+    inside.answers = [GOOD]
+    for status in ("301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"):
+        service.answers = [http(b"", status, f"Location: {inside.endpoint}?s3cret\r\n")]
+        error = await fails(make(X, service), f"HTTP status {status[:3]}")
+        assert (error.code, "not followed" in error.hint) == (ErrorCode.NETWORK_ERROR, True)
+    assert inside.asked == []
+    await inside.stop()
+
+
+async def test_slow_answers(make, service):
+    async def late(_):
+        await service.release.wait()
+        return GOOD
+
+    service.answers = [late, GOOD]
+    source = make(X, service, timeout=0.2, retry={"retries": 3, "anything": True})
+    start = time.monotonic()
+    assert (await fails(source, "in time")).code == ErrorCode.NETWORK_ERROR
+    assert 0.2 <= time.monotonic() - start < 0.9
+    assert len(service.asked) == 1
+    assert await works(source)
+
+
+async def test_a_service_that_is_away_and_comes_back(make, service, closed_port):
+    away = Service()
+    source = make(X, f"127.0.0.1:{closed_port}/features", retry={"retries": 2})
+    assert (await fails(source, "cannot be reached")).code == ErrorCode.NETWORK_ERROR
+    with pytest.raises(SfsError, match="cannot be reached"):
+        source.check()
+    away.answers = [GOOD]
+    await away.start(closed_port)
+    assert await works(source)
+    await asyncio.to_thread(source.check)
+    await away.stop()
+
+
+@pytest.mark.parametrize(
+    ("retry", "answers", "times"),
+    [
+        ({"unavailable": True}, [BUSY, BUSY, BUSY, GOOD], 4),
+        ({"unavailable": True, "backoff": "exponential", "interval": 0.001}, [BUSY, GOOD], 2),
+        ({"anything": True, "backoff": "random", "interval": 0.001, "longest": 0.002}, [RESET, CUT, GOOD], 3),
+        ({"retries": 1, "unavailable": True}, [BUSY, BUSY, GOOD], None),
+        ({"retries": 0, "unavailable": True}, [BUSY, GOOD], None),
+        ({"unavailable": True}, [CUT, GOOD], None),
+        ({"unavailable": True}, [http(b"", "501 No"), GOOD], None),
+        ({"anything": True}, [http({"status": {"code": 13}}), GOOD], None),
+    ],
+)
+async def test_retries(make, service, retry, answers, times):
+    service.answers = list(answers)
+    source = make(X, service, retry=retry)
+    if times is None:
+        assert (await fails(source, ".")).code in {ErrorCode.NETWORK_ERROR, ErrorCode.FS_INTERNAL_ERROR}
+        assert len(service.asked) == retry.get("retries", 0) + 1
+    else:
+        assert await works(source)
+        assert len(service.asked) == times
+
+
+async def test_retries_end_with_the_time(make, service):
+    service.answers = [BUSY]
+    start = time.monotonic()
+    retry = {"retries": 1_000_000, "interval": 0.02, "unavailable": True}
+    assert (await fails(make(X, service, timeout=0.3, retry=retry), "in time|503")).code == ErrorCode.NETWORK_ERROR
+    assert time.monotonic() - start < 1
+    assert 1 < len(service.asked) <= 2 + 0.3 / 0.02
+
+
+async def test_connections_are_bounded_and_kept(make, service):
+    async def both(_):
+        if len(service.asked) == 2:
+            service.release.set()
+        await service.release.wait()
+        return GOOD
+
+    service.answers = [both]
+    source = make(X, service, pool_size=2)
+    results = await asyncio.gather(*(source.fetch(ASKED) for _ in range(10)))
+    assert [result.batch.rows() for result in results] == [[(1.5,)]] * 10
+    assert service.connections == 2
+
+
+async def test_all_addresses_of_a_name_are_used_in_turn(make, service, monkeypatch):
+    loop = asyncio.get_running_loop()
+    other = Service("127.0.0.2")
+    await other.start(service.port)
+    service.answers = other.answers = [GOOD]
+    found = [[socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, service.port)] for host in ("127.0.0.1", "127.0.0.2")]
+
+    async def two(host, port, **_):
+        assert (host, port) == ("features.test", service.port)
+        return found
+
+    monkeypatch.setattr(loop, "getaddrinfo", two)
+    source = make(X, f"http://features.test:{service.port}/features", resolve_all=True, retry={"retries": 1})
+    for _ in range(4):
+        assert await works(source)
+    assert len(service.asked) == len(other.asked) == 2
+    assert {asked.headers["host"] for asked in service.asked} == {f"features.test:{service.port}"}
+    found[1][4] = ("127.0.0.3", service.port)  # nobody is there
+    monkeypatch.setattr(client_module, "_RESOLVE_SECONDS", 0.0)
+    source = make(X, f"http://features.test:{service.port}/features", resolve_all=True, retry={"retries": 1})
+    for _ in range(4):
+        assert await works(source)
+    await other.stop()
+
+
+async def test_a_name_that_nobody_has(make):
+    for resolve_all in (False, True):
+        source = make(X, "http://nobody.invalid/features", resolve_all=resolve_all, retry={"retries": 0})
+        assert (await fails(source, "reached|looked up")).code == ErrorCode.NETWORK_ERROR
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """Files of two names that vouch for themselves."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates")
+    for name in ("localhost", "elsewhere"):
+        command = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -days 2"
+        files = f"-addext subjectAltName=DNS:{name} -keyout {tmp_path}/{name}.key -out {tmp_path}/{name}.pem"
+        subprocess.run(["openssl", *command.split(), *files.split()], check=True, capture_output=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("resolve_all", [False, True])
+async def test_tls(make, certificates, resolve_all):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificates / "localhost.pem", certificates / "localhost.key")
+    tls.load_verify_locations(certificates / "elsewhere.pem")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    service = Service()
+    await service.start(tls=tls)
+    service.answers = [GOOD]
+    own = {"certificate_file": "elsewhere.pem", "key_file": "elsewhere.key", "resolve_all": resolve_all}
+    good = make(X, f"https://localhost:{service.port}/", ca_file="localhost.pem", **own)
+    assert await works(good)
+    await asyncio.to_thread(good.check)
+    for endpoint, ca_file in (
+        (f"https://localhost:{service.port}/", None),  # the system's authorities do not know it
+        (f"https://127.0.0.1:{service.port}/", "localhost.pem"),  # another name than in the certificate
+    ):
+        bad = make(X, endpoint, ca_file=ca_file, **own)
+        assert (await fails(bad, "no certificate that is trusted")).code == ErrorCode.NETWORK_ERROR
+        with pytest.raises(SfsError):
+            await asyncio.to_thread(bad.check)
+    uncertified = make(X, f"https://localhost:{service.port}/", ca_file="localhost.pem", resolve_all=resolve_all)
+    assert (await fails(uncertified, "feature service")).code == ErrorCode.NETWORK_ERROR
+    assert len(service.asked) == 1
+    for files in ({"ca_file": "none.pem"}, {"certificate_file": "localhost.pem", "key_file": "elsewhere.key"}):
+        with pytest.raises(SfsError, match="files for TLS"):
+            make(X, f"https://localhost:{service.port}/", **files)
+    await service.stop()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"endpoint": ""},
+        {"endpoint": "ftp://host"},
+        {"endpoint": "http://"},
+        {"endpoint": "http://user:s3cret@host/"},
+        {"endpoint": "http://host:s3cret/"},
+        {"endpoint": "http://host/#part"},
+        {"token": "s3cret\r\nX: 1"},
+        {"http_headers": {"X": "s3cret\n"}},
+        {"http_headers": {"X Y": "s3cret"}},
+        {"http_headers": {"Host": "s3cret"}},
+        {"user": "sfs"},
+        {"password": "s3cret"},
+        {"user": "s:fs", "password": "s3cret"},
+        {"token": "s3cret", "user": "sfs", "password": "s3cret"},
+        {"token": "s3cret", "http_headers": {"authorization": "s3cret"}},
+        {"key_file": "key.pem", "endpoint": "https://host"},
+        {"ca_file": "ca.pem"},
+        {"timeout": 0},
+        {"retry": {"retries": -1}},
+        {"retry": {"backoff": "random", "interval": 1, "longest": 0.5}},
+        {"end_point": "x"},
+    ],
+)
+def test_options_that_do_not_fit_together(options):
+    with pytest.raises(ValidationError) as caught:
+        HttpConfig(**{"endpoint": "http://host/"} | options)
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_close_needs_no_open_and_may_come_twice(make, service):
+    service.answers = [GOOD]
+    source = make(X, service)
+    assert await works(source)
+    for _ in range(2):
+        await asyncio.to_thread(source.close)
+        assert (await fails(source, "not open")).code == ErrorCode.NOT_READY
+
+
+def test_the_declaration_is_light_and_says_what_leaves():
+    (spec,) = sfs_feature_http.sfs_feature_sources()
+    assert (spec.name, spec.egress) == ("http", "ids")
+    script = "import sys, sfs_feature_http as s; s.sfs_feature_sources(); sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
