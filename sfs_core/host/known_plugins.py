@@ -10,7 +10,6 @@ from typing import Final
 __all__ = ["KNOWN_PLUGINS", "PLANNED_PLUGINS"]
 
 PLANNED_PLUGINS: Final[dict[tuple[str, str], str]] = {
-    ("model_source", "http"): "sfs-model-http",
     ("model_source", "s3"): "sfs-model-s3",
 }
 """What the reference's configs can ask for and no plugin offers yet."""
@@ -22,6 +21,7 @@ KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
     ("feature_source", "redis"): "sfs-feature-redis",
     ("feature_source", "sql"): "sfs-feature-sql",
     ("feature_source", "streaming"): "sfs-feature-streaming",
+    ("model_source", "http"): "sfs-model-http",
     ("model_source", "local"): "sfs-model-local",
     ("operator", "ARROW_PROCESSING"): "sfs-op-arrow",
     ("operator", "DOT_PRODUCT"): "sfs-op-linear",

@@ -186,7 +186,10 @@ def test_secrets_are_not_shown(
 
 
 # ------------------------------------------------------------------------------------------------ check
-LCAL = "model.source.name: no model source named 'lcal' is installed (installed: local) (hint: did you mean 'local'?)"
+LCAL = (
+    "model.source.name: no model source named 'lcal' is installed (installed: http, local)"
+    " (hint: did you mean 'local'?)"
+)
 
 
 def test_check_tells_every_problem_of_every_config(

@@ -57,7 +57,7 @@ def problems_of(path: Path) -> list[str]:
         (
             "local",
             "lcal",
-            "6 model.source.name: no model source named 'lcal' is installed (installed: local) (hint: did",
+            "6 model.source.name: no model source named 'lcal' is installed (installed: http, local) (hint: did",
         ),
         ("csv,", "cvs,", "8 features.source.name: no feature source named 'cvs' is installed"),
         (

@@ -255,7 +255,7 @@ def test_mistakes_are_told_in_the_reference_s_terms(path: str, value: Any, expec
 
 
 def test_problems_stand_where_the_field_stands(write: Write) -> None:
-    path = write(FULL_REFERENCE.replace("7100", "[]").replace('"ST_FILE"', '"ST_HTTP"').replace('"http"', '"h2"'))
+    path = write(FULL_REFERENCE.replace("7100", "[]").replace('"ST_FILE"', '"ST_DP"').replace('"http"', '"h2"'))
     with pytest.raises(ConfigError) as caught:
         load(path)
     assert [problem.partition(": ")[0] for problem in caught.value.problems] == [

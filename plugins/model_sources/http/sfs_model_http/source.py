@@ -1,0 +1,180 @@
+"""The HTTP model source: downloads a file."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import aiohttp
+from pydantic import Field, SecretStr, field_validator
+from yarl import URL
+
+from sfs_core import ConfigError, ErrorCode, ModelSource, PackageError, PluginConfig, Progress
+
+__all__ = ["HttpModelConfig", "HttpModelSource"]
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_CHUNK: Final = 1 << 20
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_QUOTED: Final = re.compile(r"[\x21-\x7e]*")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+
+
+class HttpModelConfig(PluginConfig):
+    """How a web server is asked."""
+
+    token: SecretStr | None = None
+    """A bearer token to send."""
+    http_headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Further HTTP headers to send, such as an API key's."""
+    ca_file: Path | None = None
+    """PEM file of the authorities that may vouch for an https server, instead of the system's. Relative to the config
+    file."""
+    redirects: int = Field(default=5, ge=0)
+    """How many redirects are followed, never from https to http. Token and headers go to the first server only."""
+    connect_timeout: Seconds = 60.0
+    """Seconds for opening a connection."""
+    timeout: Seconds = 120.0
+    """Seconds for the whole download."""
+
+    @field_validator("token")
+    @classmethod
+    def _one_line(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not _HEADER_VALUE.fullmatch(token.get_secret_value()):
+            raise ValueError("one line of ASCII is expected")
+        return token
+
+    @field_validator("http_headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+                raise ValueError("names and values that fit into one line of ASCII are expected")
+        return headers
+
+
+class HttpModelSource(ModelSource):
+    """A file of a web server; `path` is its URL."""
+
+    Config = HttpModelConfig
+
+    config: HttpModelConfig
+
+    async def download(self, path: str, to: Path, progress: Progress) -> None:
+        """Fetch the file.
+
+        Raises:
+            PackageError: `path` is no URL (code 3), the server does not deliver (code 4), or the file cannot be
+                written (code 10).
+            ConfigError: `ca_file` cannot be used (code 3).
+        """
+        url = _checked_url(path)
+        connector = aiohttp.TCPConnector(ssl=self._tls_context())
+        try:
+            async with (
+                asyncio.timeout(self.config.timeout),
+                aiohttp.ClientSession(
+                    connector=connector,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    auto_decompress=False,  # a package is compressed itself, and some servers say so
+                    headers={"Accept-Encoding": "identity", "User-Agent": "sfs"},
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.config.connect_timeout),
+                ) as session,
+                self._answer(session, url) as response,
+            ):
+                await _save(response, to, progress)
+        except aiohttp.ClientError as error:
+            raise _failed(f"the web server does not deliver ({type(error).__name__})", url) from None
+        except TimeoutError:
+            raise _failed("the download takes too long", url, "a longer `timeout` may help") from None
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise PackageError(f"the model package cannot be written: {reason}", where=str(to)) from None
+
+    @asynccontextmanager
+    async def _answer(self, session: aiohttp.ClientSession, first: URL) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer at the end of the redirects."""
+        url = first
+        for _ in range(self.config.redirects + 1):
+            headers = self._own_headers() if url.origin() == first.origin() else {}
+            async with session.get(url, headers=headers, allow_redirects=False) as response:
+                if response.status not in _REDIRECTS:
+                    if not 200 <= response.status < 300:
+                        raise _failed(f"the web server answers with HTTP status {response.status}", url)
+                    yield response
+                    return
+                url = _redirected(url, response.headers)
+        raise _failed(f"there are more than {self.config.redirects} redirects", first, "name the final URL as `path`")
+
+    def _own_headers(self) -> dict[str, str]:
+        token = self.config.token
+        headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        return headers | {name: value.get_secret_value() for name, value in self.config.http_headers.items()}
+
+    def _tls_context(self) -> ssl.SSLContext:
+        ca_file = self.config.ca_file
+        try:
+            return ssl.create_default_context(cafile=None if ca_file is None else self.context.resolve(ca_file))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"`ca_file` cannot be used ({type(error).__name__})", hint="a PEM file") from None
+
+
+def _checked_url(path: str) -> URL:
+    """`path` as a URL without an account in it.
+
+    Raises:
+        PackageError: it is none (code 3).
+    """
+    try:
+        url = _as_written(path)
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise PackageError("`path` is no URL http://… or https://…", code=ErrorCode.INVALID_ARGUMENT)
+    if url.user is not None or url.password is not None:
+        raise PackageError("`path` holds an account: use `token` or `http_headers`", code=ErrorCode.INVALID_ARGUMENT)
+    return url
+
+
+def _as_written(text: str) -> URL:
+    """The URL, quoted as it is where it is quoted at all: signatures cover that."""
+    return URL(text, encoded=_QUOTED.fullmatch(text) is not None)
+
+
+def _redirected(url: URL, headers: Mapping[str, str]) -> URL:
+    if "Location" not in headers:
+        raise _failed("the web server redirects to nowhere", url)
+    try:
+        target = _checked_url(str(url.join(_as_written(headers["Location"]))))
+    except (ValueError, PackageError):
+        raise _failed("the web server redirects to something that cannot be fetched", url) from None
+    if url.scheme == "https" and target.scheme == "http":
+        raise _failed("the web server redirects from https to http, which is not followed", url)
+    return target
+
+
+async def _save(response: aiohttp.ClientResponse, to: Path, progress: Progress) -> None:
+    """Write the body; nothing stays when that fails."""
+    done, total = 0, response.content_length
+    progress(done, total)  # a package that is too large is refused before it is fetched
+    with to.open("xb") as writing:
+        try:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                writing.write(chunk)
+                done += len(chunk)
+                progress(done, total)
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
+
+
+def _failed(text: str, url: URL, hint: str = "") -> PackageError:
+    return PackageError(
+        text, code=ErrorCode.NETWORK_ERROR, where=str(url.with_query(None).with_fragment(None)), hint=hint
+    )

@@ -1,0 +1,265 @@
+"""Downloads from a web server that behaves as each test says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import ssl
+import subprocess
+import time
+
+import pytest
+import sfs_model_http
+from pydantic import ValidationError
+from sfs_model_http.source import HttpModelConfig, HttpModelSource
+
+from sfs_core import ErrorCode, PackageError, PluginContext, SfsError
+
+CONTENT = os.urandom(3_000_000)
+
+
+class WebServer:
+    """Serves `pages`: a path's whole HTTP answer. One shorter than its Content-Length is followed by a reset; None
+    hangs until the end."""
+
+    def __init__(self):
+        self.pages: dict[str, bytes | None] = {}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.end = asyncio.Event()
+
+    async def start(self, host="127.0.0.1", tls=None):
+        self.server = await asyncio.start_server(self._serve, host, 0, ssl=tls)
+        self.url = f"http{'s' if tls else ''}://{host}:{self.server.sockets[0].getsockname()[1]}"
+
+    async def stop(self):
+        self.end.set()
+        self.server.close()
+
+    async def _serve(self, reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
+                path = line.split()[1]
+                self.asked.append((path, dict(each.lower().split(": ", 1) for each in lines)))
+                answer = self.pages[path.partition("?")[0]]
+                if answer is None:
+                    await self.end.wait()
+                    break
+                writer.write(answer)
+                await writer.drain()
+                head, _, body = answer.partition(b"\r\n\r\n")
+                if len(body) < int(head.rpartition(b"Content-Length: ")[2]):
+                    writer.transport.abort()
+                    break
+        writer.close()
+
+
+def page(body=CONTENT, status="200 OK", headers=""):
+    return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def redirect(location, status="302 Found"):
+    return page(b"", status, f"Location: {location}\r\n")
+
+
+@pytest.fixture
+async def web():
+    server = WebServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def ignored(done, total=None):
+    pass
+
+
+@pytest.fixture
+def fetch(tmp_path):
+    async def fetch_(url, progress=ignored, to="package", **options):
+        context = PluginContext("svc", "alice", logging.getLogger("test"), tmp_path)
+        await HttpModelSource(HttpModelConfig(**options), context).download(url, tmp_path / to, progress)
+        return (tmp_path / to).read_bytes()
+
+    return fetch_
+
+
+@pytest.fixture
+def refused(fetch, tmp_path):
+    async def refused_(url, code=ErrorCode.NETWORK_ERROR, text="", **options):
+        with pytest.raises(SfsError, match=text) as caught:
+            await fetch(url, **options)
+        assert caught.value.code == code
+        assert "s3cret" not in str(caught.value)
+        assert not (tmp_path / "package").exists()
+        return caught.value
+
+    return refused_
+
+
+async def test_downloads_and_says_how_far_it_is(web, fetch):
+    web.pages["/p"] = page()
+    steps = []
+    assert await fetch(f"{web.url}/p?a=%2F", lambda done, total=None: steps.append((done, total))) == CONTENT
+    assert steps[0] == (0, len(CONTENT))
+    assert steps[-1] == (len(CONTENT), len(CONTENT))
+    assert sorted(steps) == steps
+    assert web.asked[0][0] == "/p?a=%2F"
+
+
+async def test_nothing_is_smuggled_through_the_path(web, fetch):
+    web.pages["/p"] = page()
+    assert await fetch(f"{web.url}/p?é\r\nX-Evil: 1\r\n\r\n") == CONTENT
+    ((_, headers),) = web.asked
+    assert "x-evil" not in headers
+
+
+async def test_chunked_and_encoded_packages_stay_as_they_are(web, fetch):
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Content-Length: 0\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    web.pages |= {"/chunked": chunked, "/encoded": page(headers="Content-Encoding: gzip\r\n")}
+    steps = []
+    assert await fetch(f"{web.url}/chunked", lambda *step: steps.append(step), to="1") == b"abc"
+    assert steps == [(0, None), (3, None)]
+    assert await fetch(f"{web.url}/encoded", to="2") == CONTENT
+
+
+@pytest.mark.parametrize("status", ["301 a", "302 b", "303 c", "307 d", "308 e"])
+async def test_redirects(web, fetch, status):
+    web.pages |= {
+        "/a/b": redirect("../c", status),
+        "/c": redirect("/d?x=%2F", status),
+        "/d": page(),
+    }
+    assert await fetch(f"{web.url}/a/b") == CONTENT
+    assert [path for path, _ in web.asked] == ["/a/b", "/c", "/d?x=%2F"]
+
+
+async def test_secrets_go_to_the_first_server_only(web, fetch):
+    other = WebServer()
+    await other.start("127.0.0.2")
+    web.pages |= {"/a": redirect("/b"), "/b": redirect(f"{other.url}/p", "307 x")}
+    other.pages["/p"] = page()
+    assert await fetch(f"{web.url}/a", token="t0ken", http_headers={"X-Key": "s3cret"}) == CONTENT
+    for _, headers in web.asked:
+        assert (headers["authorization"], headers["x-key"]) == ("bearer t0ken", "s3cret")
+    assert not {"authorization", "x-key"} & other.asked[0][1].keys()
+    await other.stop()
+
+
+async def test_redirects_end(web, refused):
+    web.pages |= {"/loop": redirect("/loop"), "/nowhere": page(b"", "302 Found")}
+    await refused(f"{web.url}/loop", text="more than 5 redirects")
+    assert len(web.asked) == 6
+    await refused(f"{web.url}/loop", text="more than 0 redirects", redirects=0)
+    await refused(f"{web.url}/nowhere", text="to nowhere")
+    for target in ("file:///etc/passwd", "ftp://host/s3cret", "http://u:s3cret@host/", "http://[s3cret"):
+        web.pages["/x"] = redirect(target)
+        await refused(f"{web.url}/x", text="cannot be fetched")
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (page()[:-1], "does not deliver"),
+        (page()[:1000], "does not deliver"),
+        (b"nonsense\r\n\r\nContent-Length: 0\r\n\r\n", "does not deliver"),
+        (page(b"s3cret", "404 Not Found"), "HTTP status 404"),
+        (page(b"s3cret", "503 Busy"), "HTTP status 503"),
+    ],
+)
+async def test_servers_that_do_not_deliver(web, refused, answer, text):
+    web.pages["/p"] = answer
+    error = await refused(f"{web.url}/p?signature=s3cret", text=text)
+    assert error.where == f"{web.url}/p"
+
+
+async def test_servers_that_hang(web, refused):
+    web.pages["/p"] = None
+    start = time.monotonic()
+    await refused(f"{web.url}/p", text="too long", timeout=0.2)
+    assert time.monotonic() - start < 1
+
+
+async def test_servers_that_are_not_there(web, refused):
+    await web.stop()
+    await web.server.wait_closed()
+    await refused(f"{web.url}/p", text="does not deliver")
+    await refused("http://nobody.invalid/p", text="does not deliver")
+
+
+async def test_progress_may_break_off(web, fetch, tmp_path):
+    web.pages["/p"] = page()
+    for limit in (0, 1000):
+
+        def too_large(done, total=None, limit=limit):
+            if done > limit or not limit:
+                raise PackageError("too large")
+
+        with pytest.raises(PackageError, match="too large"):
+            await fetch(f"{web.url}/p", too_large)
+        assert not (tmp_path / "package").exists()
+
+
+async def test_files_that_cannot_be_written(web, fetch, tmp_path):
+    web.pages["/p"] = page()
+    (tmp_path / "there").write_bytes(b"mine")
+    for to in ("there", "no folder/package"):
+        with pytest.raises(PackageError, match="cannot be written") as caught:
+            await fetch(f"{web.url}/p", to=to)
+        assert caught.value.code == ErrorCode.IO_ERROR
+    assert (tmp_path / "there").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "package.tar.gz", "ftp://host/x", "http://", "http://u:s3cret@host/x", "http://[x"]
+)
+async def test_paths_that_are_no_urls(refused, url):
+    await refused(url, ErrorCode.INVALID_ARGUMENT, "`path`")
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """The base name of a certificate of `localhost`, which vouches for itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates")
+    base = tmp_path / "localhost"
+    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -days 2"
+    files = f"-addext subjectAltName=DNS:localhost -keyout {base}.key -out {base}.pem"
+    subprocess.run(["openssl", *command.split(), *files.split()], check=True, capture_output=True)
+    return base
+
+
+async def test_tls(web, fetch, refused, certificate):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
+    safe = WebServer()
+    await safe.start("localhost", tls)
+    safe.pages |= {"/p": page(), "/down": redirect(f"{web.url}/p")}
+    web.pages |= {"/p": page(), "/up": redirect(f"{safe.url}/p")}
+    ca_file = f"{certificate}.pem"
+    await refused(f"{safe.url}/p", text="Certificate")
+    await refused(f"{safe.url}/p".replace("localhost", "127.0.0.1"), text="Certificate", ca_file=ca_file)
+    await refused(f"{safe.url}/down", text="from https to http", ca_file=ca_file)
+    assert web.asked == []
+    await refused(f"{safe.url}/p", ErrorCode.INVALID_ARGUMENT, "`ca_file`", ca_file="none.pem")
+    assert await fetch(f"{safe.url}/p", to="1", ca_file=ca_file) == CONTENT
+    assert await fetch(f"{web.url}/up", to="2", ca_file=ca_file) == CONTENT
+    await safe.stop()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"token": "s3cret\n"}, {"http_headers": {"X\r\n": "s3cret"}}, {"redirects": -1}, {"timeout": 0}, {"retry": {}}],
+)
+def test_options_that_are_wrong(options):
+    with pytest.raises(ValidationError) as caught:
+        HttpModelConfig(**options)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_declares_one_source():
+    (spec,) = sfs_model_http.sfs_model_sources()
+    assert (spec.name, spec.factory) == ("http", "sfs_model_http.source:HttpModelSource")
