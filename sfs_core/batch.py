@@ -388,12 +388,13 @@ def _declared(column: Column, schema: Schema, i: int, num_rows: int) -> Column:
     if isinstance(column, np.ndarray):
         fits = column.dtype == _NUMPY_TYPES.get(type_) if column.ndim == 1 else False
         fits = fits or (column.ndim == 2 and column.dtype == np.uint8 and type_ == _BINARY)
-        found = f"{column.dtype} with {column.ndim} dimension(s)"
     else:
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
-        fits, found = column.type == type_, str(column.type)
+        fits = column.type == type_
     if not fits:
+        is_array = isinstance(column, np.ndarray)
+        found = f"{column.dtype} with {column.ndim} dimension(s)" if is_array else str(column.type)
         raise FeatureError(f"column {name!r} is {found}, the schema says {type_}")
     return column
 

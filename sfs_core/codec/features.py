@@ -6,10 +6,12 @@ for predefined features, for feature services, and for anybody else who sends fe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from sfs_core.batch import Batch, Schema
@@ -51,6 +53,9 @@ _LISTS: Final[dict[str, str]] = {
     "FIELD_FLOAT": "fs",
     "FIELD_DOUBLE": "ds",
     "FIELD_STRING": "ss",
+}
+_TYPE_NAMES: Final[dict[str | int, str]] = {name: name for name in _LISTS} | {
+    serving_pb2.FieldType.Value(name): name for name in _LISTS
 }
 _FIELD_TYPES: Final[dict[Any, str]] = {
     pa.bool_(): "FIELD_BOOL",
@@ -131,15 +136,14 @@ def feature_rows(features: Iterable[Feature]) -> int:
 
 
 def _type_name(feature: Feature) -> str:
-    type_ = feature.field.type
-    name = serving_pb2.FieldType.Name(type_) if type_ in serving_pb2.FieldType.values() else type_
-    if name not in _LISTS:
+    name = _TYPE_NAMES.get(feature.field.type)
+    if name is None:
         raise FeatureError(
             f"feature {feature.field.name!r} has an unknown field type",
             code=ErrorCode.UNEXPECTED_ERROR,
             hint=f"known: {', '.join(_LISTS)}",
         )
-    return str(name)
+    return name
 
 
 def _typed_list(feature: Feature) -> list[Any]:
@@ -160,17 +164,25 @@ def _column(values: list[Any], name: str, arrow_type: Any) -> Any:
     try:
         column = pa.array(values, arrow_type)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        row = next((i for i, v in enumerate(values) if not _fits(v, arrow_type)), 0)
-        raise FeatureError(
-            f"feature {name!r}, row {row}: the value is out of range for {arrow_type}", code=ErrorCode.LOGIC_ERROR
-        ) from None
-    plain = pa.types.is_primitive(arrow_type)
-    return column.to_numpy(zero_copy_only=False) if plain else column
+        raise _out_of_range(values, name, arrow_type) from None
+    if not pa.types.is_primitive(arrow_type):
+        return column
+    array = column.to_numpy(zero_copy_only=False)
+    if array.dtype == np.float32 and not np.array_equal(np.isinf(array), np.isinf(values)):
+        raise _out_of_range(values, name, arrow_type)
+    return array
+
+
+def _out_of_range(values: list[Any], name: str, arrow_type: Any) -> FeatureError:
+    row = next((i for i, v in enumerate(values) if not _fits(v, arrow_type)), 0)
+    return FeatureError(
+        f"feature {name!r}, row {row}: the value is out of range for {arrow_type}", code=ErrorCode.LOGIC_ERROR
+    )
 
 
 def _fits(value: Any, arrow_type: Any) -> bool:
     try:
-        pa.array([value], arrow_type)
+        converted = pa.array([value], arrow_type)[0].as_py()
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         return False
-    return True
+    return arrow_type != pa.float32() or math.isinf(converted) == math.isinf(value)

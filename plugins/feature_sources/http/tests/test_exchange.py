@@ -185,6 +185,14 @@ async def test_unknown_keys_are_warned_of_once(make, service, caplog):
     assert "took_ms" not in caplog.text
 
 
+def test_a_float32_never_becomes_infinite():
+    schema = Schema([("x", pa.float32())])
+    assert read(answer(feature("x", 4, {"fs": ["-Infinity", 1.5]})), schema).batch.rows() == [(-float("inf"),), (1.5,)]
+    with pytest.raises(SfsError, match="'x', row 1: the value is out of range for float") as caught:
+        read(answer(feature("x", 4, {"fs": ["Infinity", 1e39]})), schema)
+    assert caught.value.code == ErrorCode.LOGIC_ERROR
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [(3, 101), (4, 102), (5, 103), (13, 104), (16, 100), (1, 2), (-7, 2), ("5", 103)],
