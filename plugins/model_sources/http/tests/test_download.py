@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from sfs_model_http.source import HttpModelConfig, HttpModelSource
 
 from sfs_core import ErrorCode, PackageError, PluginContext, SfsError
+from sfs_core.model.cache import fetch_package
 
 CONTENT = os.urandom(3_000_000)
 
@@ -108,6 +110,24 @@ async def test_downloads_and_says_how_far_it_is(web, fetch):
     assert steps[-1] == (len(CONTENT), len(CONTENT))
     assert sorted(steps) == steps
     assert web.asked[0][0] == "/p?a=%2F"
+
+
+async def test_core_keeps_what_is_whole_and_wanted(web, tmp_path):
+    web.pages |= {"/p": page(), "/cut": page()[:-1]}
+    source = HttpModelSource(HttpModelConfig(), PluginContext("svc", "alice", logging.getLogger("test"), tmp_path))
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    for _ in range(2):
+        kept = await asyncio.to_thread(
+            fetch_package, source, f"{web.url}/p", cache=tmp_path, service="svc", sha256=digest
+        )
+        assert kept.read_bytes() == CONTENT
+    assert len(web.asked) == 1
+    for path, limit, text in (("cut", 1 << 30, "does not deliver"), ("p", 1000, "larger than 1000 bytes")):
+        with pytest.raises(PackageError, match=text):
+            await asyncio.to_thread(
+                fetch_package, source, f"{web.url}/{path}", cache=tmp_path, service="svc", max_bytes=limit
+            )
+    assert {file.name for file in (tmp_path / "svc").iterdir()} == {kept.name, ".lock"}
 
 
 async def test_nothing_is_smuggled_through_the_path(web, fetch):
