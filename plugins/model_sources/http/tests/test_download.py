@@ -175,7 +175,7 @@ async def test_redirects_end(web, refused):
     assert len(web.asked) == 6
     await refused(f"{web.url}/loop", text="more than 0 redirects", redirects=0)
     await refused(f"{web.url}/nowhere", text="to nowhere")
-    for target in ("file:///etc/passwd", "ftp://host/s3cret", "http://u:s3cret@host/", "http://[s3cret"):
+    for target in ("file:/etc/passwd", "ftp://host/s3cret", "http://u:s3cret@host/", "http://[s3cret"):
         web.pages["/x"] = redirect(target)
         await refused(f"{web.url}/x", text="cannot be fetched")
 
