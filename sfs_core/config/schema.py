@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sfs_core.config.address import read_address
+from sfs_core.config.option_types import Bytes, FilePath, Id, Port, Seconds
 from sfs_core.sdk.context import PluginConfig
 
 __all__ = [
@@ -30,49 +30,12 @@ __all__ = [
     "SourceChoice",
 ]
 
-_SAFE_ID: Final = re.compile(r"[^\s./\\][^/\\]{0,127}")
-_DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?\s*")
-_LONGEST_SECONDS: Final = 2_147_484
-"""As long as the 32 bits of the reference's milliseconds can say."""
-_UNITS: Final = {"ms": 1e-3, "s": 1.0, None: 1.0, "min": 60.0}
 _LATER_PROTOCOLS: Final = ("h2", "h2:grpc", "grpc")
-
-
-def _safe_id(value: str) -> str:
-    if not _SAFE_ID.fullmatch(value) or not value.isprintable():
-        raise ValueError("at most 128 characters, none of them a slash, and no dot or space at the beginning")
-    return value
-
-
-def _seconds(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value)
-    if match is None:
-        raise ValueError("a number of seconds is expected, or a text like '500 ms', '2 s', '1 min'")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _address(value: str) -> str:
     read_address(value)
     return value
-
-
-def _expanded(value: Path) -> Path:
-    try:
-        return value.expanduser()
-    except RuntimeError:
-        raise ValueError("there is no such home directory") from None
-
-
-Id = Annotated[str, AfterValidator(_safe_id)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[
-    float,
-    BeforeValidator(_seconds, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")]),
-    Field(gt=0, le=_LONGEST_SECONDS, allow_inf_nan=False),
-]
-Bytes = Annotated[int, Field(gt=0)]
 
 
 class _Section(PluginConfig):
@@ -247,7 +210,7 @@ class Plugins(_Section):
     """Ids (patterns with *) of plugins to load; empty: all."""
     deny: list[str] = Field(default=[])
     """Ids (patterns with *) of plugins not to load."""
-    directories: list[Annotated[Path, AfterValidator(_expanded)]] = Field(default=[])
+    directories: list[FilePath] = Field(default=[])
     """Folders of one-file plugins (*.py) to load as well."""
 
 
@@ -281,7 +244,7 @@ class ServerConfig(_Section):
     """What one caller or peer may ask."""
     plugins: Plugins = Plugins()
     """Which plugins may be loaded."""
-    cache: Annotated[Path, AfterValidator(_expanded)] = Field(default_factory=_cache)
+    cache: FilePath = Field(default_factory=_cache)
     """Folder that model packages are fetched into."""
     blocking_threads: int = Field(default=16, gt=0, le=1000)
     """Threads for feature sources that wait and operators that take long."""
