@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_v
 
 from sfs_core.config.address import read_address
 from sfs_core.config.option_types import Bytes, FilePath, Id, Port, Seconds
+from sfs_core.config.telemetry import Logging, Tracing
 from sfs_core.sdk.context import PluginConfig
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Limits",
     "Link",
     "Listen",
+    "Logging",
     "ModelPackage",
     "Peer",
     "Plugins",
@@ -28,6 +30,7 @@ __all__ = [
     "ServerConfig",
     "Service",
     "SourceChoice",
+    "Tracing",
 ]
 
 _LATER_PROTOCOLS: Final = ("h2", "h2:grpc", "grpc")
@@ -51,11 +54,14 @@ class Listen(_Section):
     """Port for callers; absent: this party answers peers only. 0 takes any free one."""
     communication: Port
     """Port for the other parties. 0 takes any free one."""
+    metrics: Port | None = None
+    """Port for Prometheus, path `/metrics`; absent: nothing is counted. 0 takes any free one."""
 
     @model_validator(mode="after")
     def _different(self) -> Listen:
-        if self.service and self.service == self.communication:
-            raise ValueError("service and communication need different ports")
+        ports = [port for port in (self.service, self.communication, self.metrics) if port]
+        if len(set(ports)) < len(ports):
+            raise ValueError("service, communication and metrics need different ports")
         return self
 
 
@@ -244,6 +250,10 @@ class ServerConfig(_Section):
     """What one caller or peer may ask."""
     plugins: Plugins = Plugins()
     """Which plugins may be loaded."""
+    logging: Logging = Logging()
+    """What is logged, and where."""
+    tracing: Tracing | None = None
+    """Where spans of requests go."""
     cache: FilePath = Field(default_factory=_cache)
     """Folder that model packages are fetched into."""
     blocking_threads: int = Field(default=16, gt=0, le=1000)
