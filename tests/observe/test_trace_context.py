@@ -64,7 +64,9 @@ def test_a_new_trace_is_sampled_by_whom_it_reaches() -> None:
     assert new_trace() != trace
 
 
-@given(st.dictionaries(st.sampled_from(["b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled", "traceparent"]), st.text()))
+@given(
+    st.dictionaries(st.sampled_from(["b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled", "traceparent"]), st.text())
+)
 def test_nothing_breaks_on_any_text(headers: dict[str, str]) -> None:
     context = trace_of(headers)
     assert context is None or trace_of(context.b3_headers()) is not None
