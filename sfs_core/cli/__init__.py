@@ -34,6 +34,7 @@ _VERBS: Final = {
     "plugins": _Verb("sfs_core.cli.plugins", "Show the plugins that are installed and what they offer."),
     "predict": _Verb("sfs_core.cli.predict", "Ask a running server for scores."),
     "serve": _Verb("sfs_core.cli.serve", "Serve the models of one or several configs."),
+    "trace": _Verb("sfs_core.cli.trace", "Draw what happened for a request, from trace files."),
 }
 
 
