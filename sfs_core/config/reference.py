@@ -361,7 +361,10 @@ class _Converter:
         if kind == "ST_OSS":
             if not model.has("oss_source_meta"):
                 self._problem(model, "oss_source_meta", "is missing")
-            source |= model.message("oss_source_meta").node.value
+            meta = model.message("oss_source_meta")
+            if (endpoint := meta.get("endpoint", "")) and "://" not in endpoint:
+                self._warn(meta, "endpoint", "is spoken to over https here; write http:// before it for plain HTTP")
+            source |= meta.node.value
         elif kind == "ST_HTTP":
             meta = model.message("http_source_meta")
             self._refuse_tls(meta)

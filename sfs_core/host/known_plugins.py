@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["KNOWN_PLUGINS", "PLANNED_PLUGINS"]
-
-PLANNED_PLUGINS: Final[dict[tuple[str, str], str]] = {
-    ("model_source", "s3"): "sfs-model-s3",
-}
-"""What the reference's configs can ask for and no plugin offers yet."""
+__all__ = ["KNOWN_PLUGINS"]
 
 KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
     ("feature_source", "csv"): "sfs-feature-csv",
@@ -23,6 +18,7 @@ KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
     ("feature_source", "streaming"): "sfs-feature-streaming",
     ("model_source", "http"): "sfs-model-http",
     ("model_source", "local"): "sfs-model-local",
+    ("model_source", "s3"): "sfs-model-s3",
     ("operator", "ARROW_PROCESSING"): "sfs-op-arrow",
     ("operator", "DOT_PRODUCT"): "sfs-op-linear",
     ("operator", "MERGE_Y"): "sfs-op-linear",

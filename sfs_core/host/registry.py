@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from sfs_core.errors import ErrorCode, PluginError
 from sfs_core.host.discovery import LoadedPlugin, Observer, PluginInfo, describe, discover
-from sfs_core.host.known_plugins import KNOWN_PLUGINS, PLANNED_PLUGINS
+from sfs_core.host.known_plugins import KNOWN_PLUGINS
 from sfs_core.sdk.hookspecs import PredictionEvent, ServerHandle
 from sfs_core.sdk.specs import ComponentSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
 
@@ -182,8 +182,6 @@ class Registry:
         hints = []
         if home:
             hints.append(f"pip install {home}")
-        elif planned := PLANNED_PLUGINS.get((kind, name)):
-            hints.append(f"the plugin {planned} will serve it; it is not there yet")
         elif nearest := nearest_name(name, {*installed, *known}):
             more = "" if nearest in installed else f" (pip install {KNOWN_PLUGINS[kind, nearest]})"
             hints.append(f"did you mean {nearest!r}?{more}")

@@ -9,7 +9,6 @@ import pytest
 
 from sfs_core.config.loader import load, read_config
 from sfs_core.errors import ConfigError, ErrorCode
-from sfs_core.host.known_plugins import KNOWN_PLUGINS, PLANNED_PLUGINS
 
 from .conftest import NATIVE, REFERENCE, Write
 
@@ -57,7 +56,7 @@ def problems_of(path: Path) -> list[str]:
         (
             "local",
             "lcal",
-            "6 model.source.name: no model source named 'lcal' is installed (installed: http, local) (hint: did",
+            "6 model.source.name: no model source named 'lcal' is installed (installed: http, local, s3) (hint: did",
         ),
         ("csv,", "cvs,", "8 features.source.name: no feature source named 'cvs' is installed"),
         (
@@ -230,14 +229,6 @@ def sfs_feature_sources():
 
 
 # ------------------------------------------------------------------------------------------------ plugins
-def test_plugins_that_are_not_there_yet_are_named(write: Write) -> None:
-    assert not PLANNED_PLUGINS.keys() & KNOWN_PLUGINS.keys()
-    for (kind, name), plugin in PLANNED_PLUGINS.items():
-        old = "csv," if kind == "feature_source" else "local,"
-        told = problems_of(write(NATIVE.replace(old, f"{name},")))
-        assert any(f"the plugin {plugin} will serve it" in problem for problem in told)
-
-
 def test_plugins_that_the_config_disables(write: Write) -> None:
     told = problems_of(write(NATIVE + "plugins: {deny: [sfs-feature-csv]}\n"))
     assert "is installed but disabled" in told[0]

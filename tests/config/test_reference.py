@@ -181,8 +181,12 @@ def test_feature_sources(options: dict[str, Any], expected: dict[str, Any], writ
     [
         ({"sourceType": "ST_HTTP", "sourcePath": "u"}, {"name": "http", "connect_timeout": 60.0, "timeout": 120.0}),
         (
-            {"sourceType": 2, "sourcePath": "u", "ossSourceMeta": {"bucket": "b", "secretKey": "s"}},
-            {"name": "s3", "bucket": "b", "secret_key": "s"},
+            {
+                "sourceType": 2,
+                "sourcePath": "u",
+                "ossSourceMeta": {"bucket": "b", "secretKey": "s", "virtualHosted": True},
+            },
+            {"name": "s3", "bucket": "b", "secret_key": "s", "virtual_hosted": True},
         ),
     ],
 )
@@ -312,7 +316,22 @@ def test_access_keys_are_not_shown(write: Write) -> None:
         load(write(json.dumps(changed("modelConf", {"sourceType": "ST_OSS", "ossSourceMeta": meta}))))
     told = "\n".join([str(caught.value), *caught.value.problems])
     assert "hunter2" not in told
-    assert "the plugin sfs-model-s3 will serve it" in told
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [("store:9000", "https://store:9000"), ("http://store:9000", "http://store:9000"), ("", "")],
+)
+def test_object_stores_are_spoken_to_over_https_unless_http_is_asked_for(
+    endpoint: str, expected: str, write: Write
+) -> None:
+    meta = {"accessKey": "a", "secretKey": "b", "virtualHosted": True, "endpoint": endpoint, "bucket": "models"}
+    model = {"sourceType": "ST_OSS", "sourcePath": "key", "ossSourceMeta": meta}
+    loaded = load(write(json.dumps(changed("modelConf", model))))
+    options: Any = loaded.services[0].model_options
+    assert (options.endpoint, options.virtual_hosted, options.bucket) == (expected, True, "models")
+    assert options.secret_key.get_secret_value() == "b"
+    assert any("over https" in warning for warning in loaded.file.warnings) == (endpoint == "store:9000")
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0${"), max_size=20)
