@@ -7,8 +7,9 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, BinaryIO, Final
 
 import aiohttp
 from pydantic import Field, SecretStr, field_validator
@@ -21,6 +22,8 @@ __all__ = ["HttpModelConfig", "HttpModelSource"]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _CHUNK: Final = 1 << 20
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PARTIAL_CONTENT: Final = 206
+_STRONG_TAG: Final = re.compile(r'"[\x21\x23-\x7e]*"')
 _QUOTED: Final = re.compile(r"[\x21-\x7e]*")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
@@ -38,6 +41,8 @@ class HttpModelConfig(PluginConfig):
     file."""
     redirects: int = Field(default=5, ge=0)
     """How many redirects are followed, never from https to http. Token and headers go to the first server only."""
+    resumptions: int = Field(default=3, ge=0)
+    """How often a download that breaks off goes on where it was, from servers that tell versions of a file apart."""
     connect_timeout: Seconds = 60.0
     """Seconds for opening a connection."""
     timeout: Seconds = 120.0
@@ -86,9 +91,9 @@ class HttpModelSource(ModelSource):
                     headers={"Accept-Encoding": "identity", "User-Agent": "sfs"},
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.config.connect_timeout),
                 ) as session,
-                self._answer(session, url) as response,
             ):
-                await _save(response, to, progress)
+                with to.open("xb") as file:  # core removes it when this fails
+                    await self._save(session, url, _Partial(file, progress))
         except aiohttp.ClientError as error:
             raise _failed(f"the web server does not deliver ({type(error).__name__})", url) from None
         except TimeoutError:
@@ -97,13 +102,27 @@ class HttpModelSource(ModelSource):
             reason = error.strerror or type(error).__name__
             raise PackageError(f"the model package cannot be written: {reason}", where=str(to)) from None
 
+    async def _save(self, session: aiohttp.ClientSession, url: URL, partial: _Partial) -> None:
+        """Download; what breaks off is gone on with, where the server can say that it is still the same file."""
+        for attempt in count(1):
+            try:
+                async with self._answer(session, url, partial.range_headers()) as response:
+                    partial.begin(response, url)
+                    await partial.append(response)
+                    return
+            except aiohttp.ClientError:
+                if attempt > self.config.resumptions or not partial.version:
+                    raise
+
     @asynccontextmanager
-    async def _answer(self, session: aiohttp.ClientSession, first: URL) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(
+        self, session: aiohttp.ClientSession, first: URL, more: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer at the end of the redirects."""
         url = first
         for _ in range(self.config.redirects + 1):
             headers = self._own_headers() if url.origin() == first.origin() else {}
-            async with session.get(url, headers=headers, allow_redirects=False) as response:
+            async with session.get(url, headers={**headers, **more}, allow_redirects=False) as response:
                 if response.status not in _REDIRECTS:
                     if not 200 <= response.status < 300:
                         raise _failed(f"the web server answers with HTTP status {response.status}", url)
@@ -159,19 +178,47 @@ def _redirected(url: URL, headers: Mapping[str, str]) -> URL:
     return target
 
 
-async def _save(response: aiohttp.ClientResponse, to: Path, progress: Progress) -> None:
-    """Write the body; nothing stays when that fails."""
-    done, total = 0, response.content_length
-    progress(done, total)  # a package that is too large is refused before it is fetched
-    with to.open("xb") as writing:
-        try:
-            async for chunk in response.content.iter_chunked(_CHUNK):
-                writing.write(chunk)
-                done += len(chunk)
-                progress(done, total)
-        except BaseException:
-            to.unlink(missing_ok=True)
-            raise
+class _Partial:
+    """The part of the file that has arrived.
+
+    Args:
+        file: what it is written to.
+        progress: told how much it is.
+    """
+
+    def __init__(self, file: BinaryIO, progress: Progress) -> None:
+        self._file = file
+        self._progress = progress
+        self._done = 0
+        self._total: int | None = None
+        self.version = ""
+
+    def range_headers(self) -> dict[str, str]:
+        """What asks for the rest, of the same version of the file only; nothing at the beginning."""
+        return {"Range": f"bytes={self._done}-", "If-Range": self.version} if self._done else {}
+
+    def begin(self, response: aiohttp.ClientResponse, url: URL) -> None:
+        """Go on with an answer: with the rest if it is that, else from the beginning."""
+        if response.status == _PARTIAL_CONTENT:
+            given = response.headers.get("Content-Range", "")
+            if not self._done or not given.startswith(f"bytes {self._done}-"):
+                raise _failed("the web server answers with another part of the file than asked for", url)
+        elif self._done:
+            self._file.seek(0)
+            self._file.truncate()
+            self._done = 0
+        tag = response.headers.get("ETag", "")
+        self.version = tag if _STRONG_TAG.fullmatch(tag) else ""
+        length = response.content_length
+        self._total = None if length is None else self._done + length
+        self._progress(self._done, self._total)  # a package that is too large is refused before it is fetched
+
+    async def append(self, response: aiohttp.ClientResponse) -> None:
+        """Write an answer's body."""
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            self._file.write(chunk)
+            self._done += len(chunk)
+            self._progress(self._done, self._total)
 
 
 def _failed(text: str, url: URL, hint: str = "") -> PackageError:

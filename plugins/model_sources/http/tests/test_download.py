@@ -11,6 +11,7 @@ import shutil
 import ssl
 import subprocess
 import time
+from typing import Any
 
 import pytest
 import sfs_model_http
@@ -24,11 +25,11 @@ CONTENT = os.urandom(3_000_000)
 
 
 class WebServer:
-    """Serves `pages`: a path's whole HTTP answer. One shorter than its Content-Length is followed by a reset; None
-    hangs until the end."""
+    """Serves `pages`: a path's whole HTTP answer, a list of one per request, or a function of the request's headers
+    that makes it. One shorter than its Content-Length is followed by a reset; None hangs until the end."""
 
     def __init__(self):
-        self.pages: dict[str, bytes | None] = {}
+        self.pages: dict[str, Any] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.end = asyncio.Event()
 
@@ -47,6 +48,10 @@ class WebServer:
                 path = line.split()[1]
                 self.asked.append((path, dict(each.lower().split(": ", 1) for each in lines)))
                 answer = self.pages[path.partition("?")[0]]
+                if isinstance(answer, list):
+                    answer = answer.pop(0)
+                if callable(answer):
+                    answer = answer(self.asked[-1][1])
                 if answer is None:
                     await self.end.wait()
                     break
@@ -92,11 +97,11 @@ def fetch(tmp_path):
 @pytest.fixture
 def refused(fetch, tmp_path):
     async def refused_(url, code=ErrorCode.NETWORK_ERROR, text="", **options):
+        (tmp_path / "package").unlink(missing_ok=True)
         with pytest.raises(SfsError, match=text) as caught:
             await fetch(url, **options)
         assert caught.value.code == code
         assert "s3cret" not in str(caught.value)
-        assert not (tmp_path / "package").exists()
         return caught.value
 
     return refused_
@@ -196,6 +201,60 @@ async def test_servers_that_do_not_deliver(web, refused, answer, text):
     assert error.where == f"{web.url}/p"
 
 
+TAG = 'ETag: "1"\r\n'
+
+
+def rest(start, tag=TAG):
+    headers = f"{tag}Content-Range: bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}\r\n"
+    return page(CONTENT[start:], "206 Partial", headers)
+
+
+async def test_what_breaks_off_is_gone_on_with(web, fetch):
+    other = WebServer()
+    await other.start("127.0.0.2")
+    cuts = iter([1_000_000, 2_000_000, len(CONTENT)])
+
+    def answer(headers):
+        start, end = int(headers.get("range", "bytes=0-")[6:-1]), next(cuts)
+        whole = rest(start) if start else page(headers=TAG)
+        return whole[: len(whole) - (len(CONTENT) - end)]
+
+    web.pages["/p"] = redirect(f"{other.url}/p")
+    other.pages["/p"] = answer
+    steps = []
+    made = await fetch(f"{web.url}/p", lambda done, total: steps.append((done, total)), token="t0ken")
+    assert made == CONTENT
+    assert sorted(steps) == steps
+    assert {total for _, total in steps} == {len(CONTENT)}
+    assert [path for path, _ in other.asked] == ["/p"] * 3
+    assert other.asked[-1][1]["if-range"] == '"1"'
+    assert not any("authorization" in headers for _, headers in other.asked)
+    await other.stop()
+
+
+async def test_a_file_that_has_changed_begins_again(web, fetch):
+    changed = CONTENT[::-1]
+    web.pages["/p"] = [page(headers=TAG)[:-1], page(changed, headers='ETag: "2"\r\n')]
+    assert await fetch(f"{web.url}/p") == changed
+
+
+async def test_what_is_not_gone_on_with(web, refused):
+    cut = page(headers=TAG)[:-1]
+    cases = [
+        ([cut] * 4, 4, "does not deliver", {}),
+        ([cut], 1, "does not deliver", {"resumptions": 0}),
+        ([page(headers='ETag: W/"1"\r\n')[:-1]], 1, "does not deliver", {}),  # a weak tag is no promise about bytes
+        ([page()[:-1]], 1, "does not deliver", {}),
+        ([cut, rest(5)], 2, "another part of the file", {}),
+        ([rest(0)], 1, "another part of the file", {}),
+        ([cut, page(b"", "412 Changed")], 2, "HTTP status 412", {}),
+    ]
+    for answers, requests, text, options in cases:
+        web.pages["/p"], web.asked = answers, []
+        await refused(f"{web.url}/p", text=text, **options)
+        assert len(web.asked) == requests
+
+
 async def test_servers_that_hang(web, refused):
     web.pages["/p"] = None
     start = time.monotonic()
@@ -220,7 +279,7 @@ async def test_progress_may_break_off(web, fetch, tmp_path):
 
         with pytest.raises(PackageError, match="too large"):
             await fetch(f"{web.url}/p", too_large)
-        assert not (tmp_path / "package").exists()
+        (tmp_path / "package").unlink()
 
 
 async def test_files_that_cannot_be_written(web, fetch, tmp_path):
