@@ -187,7 +187,7 @@ def test_secrets_are_not_shown(
 
 # ------------------------------------------------------------------------------------------------ check
 LCAL = (
-    "model.source.name: no model source named 'lcal' is installed (installed: http, local)"
+    "model.source.name: no model source named 'lcal' is installed (installed: http, local, s3)"
     " (hint: did you mean 'local'?)"
 )
 
