@@ -18,6 +18,7 @@ from sfs_core.batch import Batch
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import PeerAnswerError, PeerError
+from sfs_core.observe.trace_context import TRACE_HEADERS
 
 __all__ = ["Batcher", "Outcome"]
 
@@ -162,7 +163,8 @@ def _key(request: PredictRequest, count: int) -> Any:
     if count > LARGE_ROWS or request.predefined_features:
         return None
     contexts = [(party, param.query_context) for party, param in request.fs_params.items() if param.query_context]
-    return request.headers, sorted(contexts)
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in TRACE_HEADERS}
+    return headers, sorted(contexts)
 
 
 def _rows(request: PredictRequest, parties: Sequence[str]) -> Rows:

@@ -16,6 +16,7 @@ from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.executor import Executor
 from sfs_core.errors import ErrorCode, GraphError, PeerError, RequestError, SfsError
 from sfs_core.model.graph import Dispatch, Graph
+from sfs_core.observe.trace_context import ensure_trace
 
 __all__ = ["Peer", "Predictor"]
 
@@ -91,7 +92,7 @@ class Predictor:
         return _Round(index, self.party in chosen, asked, plan.outside, frozenset(plan.outputs))
 
     async def predict(self, request: PredictRequest) -> PredictReply:
-        """The scores for a request.
+        """The scores for a request; its header map gets a trace if it has none, which all parties are told.
 
         Raises:
             RequestError: parameters are missing, empty or of unequal length (code 3).
@@ -99,6 +100,7 @@ class Predictor:
             SfsError: anything else that went wrong at this party.
         """
         rows = self.rows_of(request)
+        ensure_trace(request.headers)
         history: dict[str, list[Batch]] = {}
         headers: dict[str, str] = {}
         for round_ in self._rounds:

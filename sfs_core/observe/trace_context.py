@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from random import getrandbits
 from typing import Final
 
-__all__ = ["TRACE_HEADERS", "TraceContext", "new_span_id", "new_trace", "trace_of"]
+__all__ = ["TRACE_HEADERS", "TraceContext", "adopt_trace", "ensure_trace", "new_span_id", "new_trace", "trace_of"]
 
 TRACE_HEADERS: Final = frozenset(
     {"b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "traceparent"}
 )
 """Lower-case names of the headers that are read."""
 
+_ENTRIES: Final = ("b3", "x-b3-traceid", "traceparent")
+"""One of these is there where a trace is."""
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{1,32}")
 _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 _B3: Final = re.compile(r"([0-9a-f]{1,32})-([0-9a-f]{16})(?:-([01d]))?(?:-[0-9a-f]{16})?")
@@ -106,3 +108,37 @@ def _context(trace_id: str, span_id: str, sampled: bool | None) -> TraceContext 
     if not trace_id.strip("0"):
         return None
     return TraceContext(trace_id.zfill(32), span_id if span_id.strip("0") else "", sampled)
+
+
+def adopt_trace(headers: dict[str, str], http_headers: Mapping[str, str]) -> None:
+    """Write the trace that HTTP headers name, if any, over what a message's header map says.
+
+    Args:
+        headers: the map; gets the several B3 entries.
+        http_headers: names in lower case.
+    """
+    if not any(name in http_headers for name in _ENTRIES):
+        return
+    context = trace_of(http_headers)
+    if context is not None:
+        _write(headers, context)
+
+
+def ensure_trace(headers: dict[str, str]) -> str:
+    """The trace id in a message's header map; a new trace is entered where there is none.
+
+    Args:
+        headers: the map; afterwards it has the several B3 entries.
+    """
+    trace_id = headers.get("X-B3-TraceId", "")
+    if len(trace_id) == 32 and _TRACE_ID.fullmatch(trace_id):
+        return trace_id
+    context = trace_of(headers) or new_trace()
+    _write(headers, context)
+    return context.trace_id
+
+
+def _write(headers: dict[str, str], context: TraceContext) -> None:
+    for name in [name for name in headers if name.lower() in TRACE_HEADERS]:
+        del headers[name]
+    headers.update(context.b3_headers())

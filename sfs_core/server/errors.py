@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import logging
-import re
 import traceback
-import uuid
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from sfs_core.codec.dialect import BodyError, from_json, to_json
 from sfs_core.errors import ErrorCode, SfsError
 from sfs_core.link.rpc import CallInfo, Encoding
+from sfs_core.observe.trace_context import new_trace, trace_of
 
 M = TypeVar("M", bound=Message)
 
 __all__ = ["decode_body", "encode_body", "request_id", "safe_error"]
 
-_TRACE_HEADER: Final = "x-b3-traceid"
-_TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{1,32}")
-
 
 def request_id(info: CallInfo, headers: Mapping[str, str]) -> str:
-    """The request's 32 hex digits: the caller's B3 trace id (HTTP header first, then the header map), or a new one."""
-    given = info.headers.get(_TRACE_HEADER) or next((v for k, v in headers.items() if k.lower() == _TRACE_HEADER), "")
-    return given.lower().zfill(32) if _TRACE_ID.fullmatch(given) else uuid.uuid4().hex
+    """The request's 32 hex digits: the id of the trace that it belongs to, or a new one."""
+    context = trace_of(info.headers, headers) or new_trace()
+    return context.trace_id
 
 
 def safe_error(error: BaseException, logger: logging.Logger, what: str, request: str) -> tuple[ErrorCode, str]:

@@ -13,6 +13,7 @@ from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.batcher import Batcher, Outcome
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.link.rpc import CallInfo, Encoding
+from sfs_core.observe.trace_context import adopt_trace
 from sfs_core.proto import apis_pb2
 from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.errors import decode_body, request_id, safe_error
@@ -44,6 +45,7 @@ class PredictHandler:
 
         try:
             request = _decode(body, info)
+            adopt_trace(request.headers, info.headers)
             self._batcher_of(request).submit(request, deliver)
         except BodyError:
             raise

@@ -155,6 +155,19 @@ async def test_requests_of_one_turn_make_one_round_without_repeated_rows() -> No
     assert sorted(only.fs_params["alice"].query_datas) == ["0", "1", "2", "7"]
 
 
+async def test_requests_of_different_traces_are_joined() -> None:
+    parties = Parties()
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    callers = [Caller() for _ in range(4)]
+    for i, caller in enumerate(callers):
+        asked = request([str(i)], tenant="1")
+        asked.header.data |= {"X-B3-TraceId": f"{i + 1:032x}", "x-b3-spanid": f"{i + 1:016x}"}
+        batcher.submit(asked, caller)
+    for i, caller in enumerate(callers):
+        assert_same(await caller.outcome(), alone(request([str(i)], tenant="1")))
+    assert len(parties.rounds) == 1
+
+
 async def test_what_arrives_while_rounds_are_under_way_forms_the_next() -> None:
     parties = Parties(turns=50)
     batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfs_core.observe.trace_context import TraceContext, new_trace, trace_of
+from sfs_core.observe.trace_context import TraceContext, adopt_trace, ensure_trace, new_trace, trace_of
 
 TRACE = "463ac35c9f6413ad48485a3953bb6124"
 SPAN = "0020000000000001"
@@ -70,3 +70,27 @@ def test_a_new_trace_is_sampled_by_whom_it_reaches() -> None:
 def test_nothing_breaks_on_any_text(headers: dict[str, str]) -> None:
     context = trace_of(headers)
     assert context is None or trace_of(context.b3_headers()) is not None
+
+
+def test_http_headers_win_over_the_message_s_map() -> None:
+    entries = {"tenant": "1", "x-b3-traceid": "1" * 32, "X-B3-ParentSpanId": SPAN, "b3": "0"}
+    adopt_trace(entries, {"traceparent": f"00-{TRACE}-{SPAN}-00", "accept": "*/*"})
+    assert entries == {"tenant": "1", "X-B3-TraceId": TRACE, "X-B3-SpanId": SPAN, "X-B3-Sampled": "0"}
+    adopt_trace(entries, {"accept": "*/*"})
+    adopt_trace(entries, {"b3": "no trace"})
+    assert entries["X-B3-TraceId"] == TRACE
+
+
+def test_every_request_gets_a_trace() -> None:
+    entries: dict[str, str] = {}
+    made = ensure_trace(entries)
+    before = dict(entries)
+    assert ensure_trace(entries) == made
+    assert entries == before
+    odd = {"b3": f"{TRACE}-{SPAN}"}
+    assert ensure_trace(odd) == TRACE
+    assert odd == {"X-B3-TraceId": TRACE, "X-B3-SpanId": SPAN, "X-B3-Sampled": "1"}
+    assert ensure_trace({"X-B3-TraceId": "a person's name, 32 chars long.."}) not in (
+        "",
+        "a person's name, 32 chars long..",
+    )
