@@ -9,10 +9,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from sfs_core.config.schema import Retry
 from sfs_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sfs_core.config.schema import Retry  # slow to import, which callers' programs need not pay
 
 __all__ = [
     "Backoff",
