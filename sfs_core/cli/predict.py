@@ -6,7 +6,7 @@ import csv
 import http.client
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,13 +55,29 @@ def command(
         for _, answer in answers:
             click.echo(json.dumps(answer))
         return
+    rows = ((id_, r) for block, answer in answers for id_, r in zip(block, _results(answer), strict=True))
+    if unscored := _print_scores(rows):
+        click.echo(f"{unscored} of {len(wanted)} ids have no scores: not every party has features for them", err=True)
+
+
+def _print_scores(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+    """Print CSV; the cells of ids without scores are empty. Gives their number."""
     writer = csv.writer(sys.stdout)
-    for i, (block, answer) in enumerate(answers):
-        results = _results(answer)
-        if i == 0:
-            writer.writerow(["id", *(score["name"] for score in results[0]["scores"])])
-        for id_, result in zip(block, results, strict=True):
-            writer.writerow([id_, *(score["value"] for score in result["scores"])])
+    names: list[str] = []
+    unscored: list[str] = []
+    for id_, result in rows:
+        scores = result.get("scores", [])
+        if scores and not names:  # the first of all rows that says the columns
+            names = [score["name"] for score in scores]
+            writer.writerow(["id", *names])
+            writer.writerows([earlier, *[""] * len(names)] for earlier in unscored)
+        if not scores:
+            unscored.append(id_)
+        if names:
+            writer.writerow([id_, *([score["value"] for score in scores] or [""] * len(names))])
+    if not names:
+        writer.writerows([["id"], *([id_] for id_ in unscored)])
+    return len(unscored)
 
 
 def _ids_of(file: Path, column: str) -> list[str]:

@@ -14,6 +14,8 @@ from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
 
 __all__ = [
+    "EXTENSIONS",
+    "PER_ROW_EXTENSION",
     "SAFE_TEXT_MARK",
     "ExecuteCall",
     "ExecuteReply",
@@ -34,6 +36,7 @@ class ExecuteCall:
         requester: the party that received the prediction request.
         execution: index of the execution.
         headers: the caller's header entries.
+        per_row: whether the requester can do with a reply that lacks rows.
         ids: query data per row, for an execution that fetches features; else None.
         context: the caller's query context, with `ids`.
         predefined: features sent along instead of ids; else None.
@@ -44,7 +47,8 @@ class ExecuteCall:
     service: str
     requester: str
     execution: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    per_row: bool = False
     ids: list[str] | None = None
     context: str = ""
     predefined: Sequence[Feature] | None = None
@@ -62,11 +66,29 @@ class ExecuteCall:
 
 @dataclass(slots=True)
 class ExecuteReply:
-    """The outputs of an execution's exit nodes by node name, and header entries for the caller."""
+    """What came of an execution.
+
+    Args:
+        outputs: the table of each exit node, by node name; empty where all rows are missing.
+        headers: entries for the caller.
+        missing: which rows the party has no features for, True or False for each; the rows of `outputs` in their
+            places mean nothing. None: all rows are there.
+    """
 
     outputs: dict[str, Batch]
     headers: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[bool] | None = None
 
+
+PER_ROW: Final = "sfs-per-row"
+"""A header entry of a call whose requester can do with a reply that lacks rows. It is sent only to parties that
+announced in the handshake that they know what it means (`PER_ROW_EXTENSION`)."""
+MISSING_ROWS: Final = "sfs-missing-rows"
+"""A header entry of the reply to such a call: 1 for each row that is missing and 0 for each that is there, in order."""
+EXTENSIONS: Final = "sfs-extensions"
+"""A header entry of answers to GetModelInfo: names of what this party knows beyond the reference, comma separated."""
+PER_ROW_EXTENSION: Final = "per-row"
+"""Announces that this party sends and takes replies that lack rows, for this service."""
 
 SAFE_TEXT_MARK: Final = "sfs: "
 """Begins the error texts of our own parties, which quote no features, ids or secrets; others' texts may."""
@@ -82,6 +104,10 @@ def call_to_message(call: ExecuteCall) -> apis_pb2.ExecuteRequest:
     message = apis_pb2.ExecuteRequest(requester_id=call.requester)
     message.header.SetInParent()
     message.header.data.update(call.headers)
+    if call.per_row:
+        message.header.data[PER_ROW] = "1"
+    elif PER_ROW in call.headers:  # a caller does not speak for this party
+        del message.header.data[PER_ROW]
     message.service_spec.id = call.service
     source = message.feature_source
     if call.ids is not None:
@@ -110,6 +136,9 @@ def call_from_message(message: apis_pb2.ExecuteRequest) -> ExecuteCall:
         execution=message.task.execution_id,
         headers=dict(message.header.data),
     )
+    if PER_ROW in call.headers:
+        del call.headers[PER_ROW]
+        call.per_row = True
     source = message.feature_source
     if source.type in _FETCH:
         _read_features(call, source)
@@ -176,6 +205,10 @@ def reply_to_message(service: str, reply: ExecuteReply) -> apis_pb2.ExecuteRespo
     message = apis_pb2.ExecuteResponse()
     message.header.SetInParent()
     message.header.data.update(reply.headers)
+    if reply.missing is not None:
+        message.header.data[MISSING_ROWS] = "".join(["1" if is_missing else "0" for is_missing in reply.missing])
+    elif MISSING_ROWS in reply.headers:  # a feature service does not speak for this party
+        del message.header.data[MISSING_ROWS]
     message.status.code = ErrorCode.OK
     message.service_spec.id = service
     _write_nodes(message.result, {name: [batch] for name, batch in reply.outputs.items()})
@@ -191,15 +224,34 @@ def error_reply_message(service: str, code: int, text: str) -> apis_pb2.ExecuteR
     return message
 
 
-def reply_from_message(message: apis_pb2.ExecuteResponse, execution: int) -> ExecuteReply:
+def reply_from_message(
+    message: apis_pb2.ExecuteResponse, execution: int, per_row_count: int | None = None
+) -> ExecuteReply:
     """The record of a peer's answer; tables are read and checked.
 
+    Args:
+        message: the answer.
+        execution: what was asked for.
+        per_row_count: how many rows were asked for, of which some may be missing; None where none may.
+
     Raises:
-        SfsError: a node has not exactly one table (7), or it is no valid Arrow stream (2 or 7).
+        SfsError: a node has not exactly one table (7), or it is no valid Arrow stream (2 or 7), or the marks of missing
+            rows are not right (7).
     """
     outputs = {}
     for name, tables in _read_nodes(message.result).items():
         if len(tables) != 1:
             raise _logic_error(f"execution {execution}: node {name!r} has {len(tables)} tables, one is expected")
         outputs[name] = tables[0]
-    return ExecuteReply(outputs, dict(message.header.data))
+    headers = dict(message.header.data)
+    if MISSING_ROWS not in headers:
+        return ExecuteReply(outputs, headers)
+    return ExecuteReply(outputs, headers, _missing_rows(headers.pop(MISSING_ROWS), per_row_count))
+
+
+def _missing_rows(marks: str, count: int | None) -> Sequence[bool] | None:
+    if count is None:  # nothing of ours: a feature service of a party that runs other software says so
+        return None
+    if len(marks) != count or not set(marks) <= {"0", "1"}:
+        raise _logic_error(f"{count} marks of missing rows are expected, 0 or 1")
+    return [mark == "1" for mark in marks] if "1" in marks else None

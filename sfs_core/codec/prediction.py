@@ -80,9 +80,11 @@ class PredictReply:
 
     Args:
         service: echo of the service id asked for.
-        scores: one row per requested row, one column per score; None on error.
+        scores: one row per requested row that is not missing, one column per score; None on error.
         code, message: the status; `message` is safe for the caller.
         headers: entries that parties sent back.
+        missing: which rows could not be scored, because some party has no features for them: True or False for each;
+            None: all were scored.
     """
 
     service: str
@@ -90,7 +92,12 @@ class PredictReply:
     code: int = ErrorCode.OK
     message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[bool] | None = None
 
+
+UNSCORED_ROWS: Final = "sfs-unscored-rows"
+"""A header entry of answers that lack the scores of some rows: the rows' places in the request, from 0, comma
+separated. A row's result then has no scores."""
 
 _decode_exact: Final = msgspec.json.Decoder(PredictRequest).decode
 
@@ -127,9 +134,11 @@ def encode_json(reply: PredictReply) -> bytes:
 
     Scores that are not finite become the strings NaN, Infinity and -Infinity, as protobuf's JSON has them.
     """
+    missing = reply.missing
+    headers = reply.headers if missing is None else _with_unscored_rows(reply.headers, missing)
     head = (
         b'{"header":{"data":'
-        + (orjson.dumps(dict(reply.headers)) if reply.headers else b"{}")
+        + (orjson.dumps(dict(headers)) if headers else b"{}")
         + b'},"status":{"code":%d,"msg":' % reply.code
         + orjson.dumps(reply.message)
         + b'},"service_spec":{"id":'
@@ -137,6 +146,8 @@ def encode_json(reply: PredictReply) -> bytes:
         + b"}"
     )
     scores = reply.scores
+    if missing is not None and scores is not None:
+        return head + b',"results":' + orjson.dumps(_results_partly(scores, missing)) + b"}"
     if scores is None or not scores.num_rows or not len(scores.schema):
         return head + b"}"
     if len(scores.schema) > 1:
@@ -167,17 +178,33 @@ def _results(scores: Batch) -> list[dict[str, Any]]:
     ]
 
 
+def _results_partly(scores: Batch, missing: Sequence[bool]) -> list[dict[str, Any]]:
+    scored = iter(_results(scores))
+    return [{"scores": []} if is_missing else next(scored) for is_missing in missing]
+
+
+def _with_unscored_rows(headers: Mapping[str, str], missing: Sequence[bool]) -> dict[str, str]:
+    places = [str(place) for place, is_missing in enumerate(missing) if is_missing]
+    return {**headers, UNSCORED_ROWS: ",".join(places)}
+
+
 def encode_message(reply: PredictReply) -> apis_pb2.PredictResponse:
     """The answer as a protobuf message."""
     message = apis_pb2.PredictResponse()
     message.header.SetInParent()
-    message.header.data.update(reply.headers)
+    missing = reply.missing
+    message.header.data.update(reply.headers if missing is None else _with_unscored_rows(reply.headers, missing))
     message.status.code, message.status.msg = reply.code, reply.message
     message.service_spec.id = reply.service
     scores = reply.scores
     if scores is not None and len(scores.schema):
+        marks = iter(missing or ())
         for row in scores.matrix().tolist():
+            while next(marks, False):
+                message.results.add()
             result = message.results.add()
             for name, value in zip(scores.schema.names, row, strict=True):
                 result.scores.add(name=name, value=value)
+        for _ in marks:
+            message.results.add()
     return message

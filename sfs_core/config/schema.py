@@ -188,6 +188,18 @@ class Features(_Section):
     """Where they are looked up. Absent: only features sent along with requests can be scored."""
     mapping: dict[str, str] = Field(default={})
     """Name at the source: name in the model. Names that are equal need no entry."""
+    missing: Literal["error", "default", "per_row"] = "error"
+    """What becomes of rows that the source does not have, and of values that are not in them: `error` fails the
+    request, `default` takes `defaults` instead, `per_row` scores the other rows. See docs/features.md."""
+    defaults: dict[str, bool | int | float | str | None] = Field(default={})
+    """With `missing: default`: a value for each feature of the model, under its name in the model. null hands a null
+    to the model."""
+
+    @model_validator(mode="after")
+    def _defaults_have_a_use(self) -> Features:
+        if self.defaults and self.missing != "default":
+            raise ValueError("`defaults` are for `missing: default`")
+        return self
 
     @field_validator("mapping")
     @classmethod

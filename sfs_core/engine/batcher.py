@@ -140,7 +140,8 @@ class Batcher:
             for waiting in group:
                 waiting.deliver(error)
             return True
-        _scatter(group, reply, [places[row] for row in rows])
+        scatter = _scatter if reply.missing is None else _scatter_partly
+        scatter(group, reply, [places[row] for row in rows])
         return True
 
     async def _alone(self, waiting: _Waiting) -> None:
@@ -200,3 +201,21 @@ def _scatter(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[in
         own = Batch(scores.schema, waiting.count, rows=[rows[place] for place in places[start:end]])
         waiting.deliver(PredictReply(reply.service, own, headers=reply.headers))
         start = end
+
+
+def _scatter_partly(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[int]) -> None:
+    """As `_scatter`, where rows are missing: each caller is told of those that it asked for."""
+    scores, missing = reply.scores, reply.missing
+    assert scores is not None
+    assert missing is not None
+    scored = dict(
+        zip((place for place, is_missing in enumerate(missing) if not is_missing), scores.rows(), strict=True)
+    )
+    start = 0
+    for waiting in group:
+        own_places = places[start : start + waiting.count]
+        rows = [scored[place] for place in own_places if place in scored]
+        own_missing = [missing[place] for place in own_places] if len(rows) < waiting.count else None
+        own = Batch(scores.schema, len(rows), rows=rows)
+        waiting.deliver(PredictReply(reply.service, own, headers=reply.headers, missing=own_missing))
+        start += waiting.count

@@ -9,6 +9,7 @@ from concurrent.futures import Executor as Pool
 from sfs_core.batch import Batch
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.engine.features import FeatureLookup
+from sfs_core.engine.missing import missing_rows, repeated
 from sfs_core.engine.plan import Plan
 from sfs_core.errors import ErrorCode, GraphError, RequestError
 from sfs_core.model.graph import Dispatch
@@ -20,7 +21,11 @@ __all__ = ["Executor"]
 
 
 class Executor:
-    """Runs the executions of one service's graph at this party, for itself and for peers."""
+    """Runs the executions of one service's graph at this party, for itself and for peers.
+
+    Attributes:
+        per_row_parties: the parties that may learn which of this party's rows are missing, and score the others.
+    """
 
     def __init__(
         self,
@@ -34,6 +39,7 @@ class Executor:
         self.features = features
         self.operators = checked.operators
         self.plans = [Plan(execution, checked.operators) for execution in checked.executions]
+        self.per_row_parties: frozenset[str] = frozenset()
         self._pool = pool
         self._contexts = {requester: ComputeContext(party, requester) for requester in parties}
         runs_everywhere = {e.index: e.dispatch is Dispatch.ALL for e in checked.graph.executions}
@@ -64,8 +70,10 @@ class Executor:
             raise RequestError("the first execution starts from features", code=ErrorCode.LOGIC_ERROR)
         found = self.features.fetch(FeatureQuery(call.ids, call.context, call.headers))
         if isinstance(found, FeatureResult):
+            if found.missing is not None:
+                return self._run_partly(plan, context, call, found)
             return self._run(plan, context, found.batch, {}, found.headers)
-        return self._run_later(plan, context, found)
+        return self._run_later(plan, context, call, found)
 
     def _run(
         self,
@@ -79,10 +87,29 @@ class Executor:
             return self._run_in_pool(plan, context, features, tables, headers)
         return ExecuteReply(plan.run(context, features, tables), headers)
 
-    async def _run_later(self, plan: Plan, context: ComputeContext, pending: Awaitable[FeatureResult]) -> ExecuteReply:
+    async def _run_later(
+        self, plan: Plan, context: ComputeContext, call: ExecuteCall, pending: Awaitable[FeatureResult]
+    ) -> ExecuteReply:
         found = await pending
+        if found.missing is not None:
+            return await self._run_partly(plan, context, call, found)
         reply = self._run(plan, context, found.batch, {}, found.headers)
         return reply if isinstance(reply, ExecuteReply) else await reply
+
+    async def _run_partly(
+        self, plan: Plan, context: ComputeContext, call: ExecuteCall, found: FeatureResult
+    ) -> ExecuteReply:
+        """Run for the rows that are there, where the requester can do with these; no tables where there are none."""
+        missing = found.missing
+        assert missing is not None
+        if not call.per_row or call.requester not in self.per_row_parties:
+            raise missing_rows(missing)
+        if all(missing):
+            return ExecuteReply({}, found.headers, missing)
+        reply = self._run(plan, context, repeated(found.batch, missing), {}, found.headers)
+        reply = reply if isinstance(reply, ExecuteReply) else await reply
+        reply.missing = missing
+        return reply
 
     async def _run_in_pool(
         self,

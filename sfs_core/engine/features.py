@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 from sfs_core.batch import Batch, Schema
 from sfs_core.codec.features import Feature, batch_of_features, feature_rows
+from sfs_core.engine.sources import Source
 from sfs_core.errors import ErrorCode, FeatureError, SfsError
-from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
+from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 
 __all__ = ["FeatureLookup", "source_schema"]
 
@@ -30,13 +31,13 @@ def source_schema(model_schema: Schema, mapping: Mapping[str, str]) -> Schema:
 class FeatureLookup:
     """Fetches features from a source, or converts those sent along, and renames them to the model's names."""
 
-    def __init__(self, model_schema: Schema, mapping: Mapping[str, str], source: FeatureSource | None) -> None:
+    def __init__(self, model_schema: Schema, mapping: Mapping[str, str], source: Source | None) -> None:
         self.model_schema = model_schema
         self.source = source
         self.source_schema = source_schema(model_schema, mapping)
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
-        """The features of `query.ids`; at once where the source only touches memory.
+        """The features of `query.ids`, those that have any; at once where the source only touches memory.
 
         Raises:
             FeatureError: no source is configured (code 3), or the source found something wrong.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import or_
 from typing import Protocol
 
 import pyarrow as pa
@@ -50,6 +51,7 @@ class Predictor:
         specified: per execution dispatched to a specified party, that party.
         timeout: seconds that a peer may take for one execution.
         max_rows: requests with more rows are refused.
+        per_row_parties: the parties that may leave rows out of what they answer, this one included.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Predictor:
         *,
         timeout: float,
         max_rows: int,
+        per_row_parties: Collection[str] = (),
     ) -> None:
         self.party = party
         self.parties = sorted([party, *peers])
@@ -69,6 +72,7 @@ class Predictor:
         self._peers = peers
         self._timeout = timeout
         self._max_rows = max_rows
+        self._per_row_parties = frozenset(per_row_parties)
         self._rounds = [self._round(graph, e.index, e.dispatch, specified) for e in graph.executions]
 
     def _round(self, graph: Graph, index: int, dispatch: Dispatch, specified: Mapping[int, str]) -> _Round:
@@ -92,7 +96,9 @@ class Predictor:
         return _Round(index, self.party in chosen, asked, plan.outside, frozenset(plan.outputs))
 
     async def predict(self, request: PredictRequest) -> PredictReply:
-        """The scores for a request; its header map gets a trace if it has none, which all parties are told.
+        """The scores for a request, of those rows that every party has features for.
+
+        The request's header map gets a trace if it has none, which all parties are told.
 
         Raises:
             RequestError: parameters are missing, empty or of unequal length (code 3).
@@ -103,14 +109,28 @@ class Predictor:
         ensure_trace(request.headers)
         history: dict[str, list[Batch]] = {}
         headers: dict[str, str] = {}
+        missing: Sequence[bool] | None = None
         for round_ in self._rounds:
             replies = await self._run(round_, request, history)
             for reply in replies:
                 for key, value in reply.headers.items():
                     headers.setdefault(key, value)
+                if reply.missing is not None:
+                    missing = reply.missing if missing is None else list(map(or_, missing, reply.missing))
+            if missing is not None and not round_.index:
+                if all(missing):
+                    nothing = self._score_schema
+                    return PredictReply(request.service, Batch.from_rows(nothing, []), headers=headers, missing=missing)
+                replies = _without(replies, missing)
             for name in round_.outputs:
                 history[name] = [reply.outputs[name] for reply in replies]
-        return PredictReply(request.service, _scores(history, self._rounds[-1], rows), headers=headers)
+        scores = _scores(history, self._rounds[-1], rows, missing)
+        return PredictReply(request.service, scores, headers=headers, missing=missing)
+
+    @property
+    def _score_schema(self) -> Schema:
+        (exit_node,) = self._rounds[-1].outputs
+        return _as_float64(self._executor.operators[exit_node].output_schema())
 
     def rows_of(self, request: PredictRequest) -> int:
         """How many rows a request asks for.
@@ -171,12 +191,13 @@ class Predictor:
         else:
             param = request.fs_params[party]
             call.ids, call.context = param.query_datas, param.query_context
+            call.per_row = party in self._per_row_parties
         return call
 
 
 def _checked_reply(round_: _Round, party: str, reply: ExecuteReply) -> ExecuteReply:
     missing = sorted(round_.outputs - reply.outputs.keys())
-    if missing:
+    if missing and not (reply.missing is not None and all(reply.missing)):
         raise PeerError(f"execution {round_.index}: the answer lacks node {missing[0]!r}", party=party)
     return reply
 
@@ -187,10 +208,35 @@ async def _abandon(pending: Sequence[asyncio.Future[ExecuteReply]]) -> None:
     await asyncio.gather(*pending, return_exceptions=True)
 
 
-def _scores(history: Mapping[str, list[Batch]], last: _Round, rows: int) -> Batch:
-    """The exit node's table as float64 columns without nulls."""
+def _without(replies: Sequence[ExecuteReply], missing: Sequence[bool]) -> Sequence[ExecuteReply]:
+    """The replies without the rows that are missing anywhere, so that later executions tell nobody whose they are.
+
+    Tables that hold something else than a row per row asked for (encrypted ones) stay as they are.
+    """
+    if any(table.num_rows != len(missing) for reply in replies for table in reply.outputs.values()):
+        return replies
+    left = _left(missing)
+    return [ExecuteReply({name: table.take(left) for name, table in reply.outputs.items()}) for reply in replies]
+
+
+def _left(missing: Sequence[bool]) -> list[int]:
+    return [row for row, is_missing in enumerate(missing) if not is_missing]
+
+
+def _as_float64(schema: Schema) -> Schema:
+    return schema if schema.all_float64 else Schema((name, pa.float64()) for name in schema.names)
+
+
+def _scores(
+    history: Mapping[str, list[Batch]], last: _Round, rows: int, missing: Sequence[bool] | None = None
+) -> Batch:
+    """The exit node's table as float64 columns without nulls, without missing rows."""
     (exit_node,) = last.outputs
     (scores,) = history[exit_node]
+    if missing is not None:
+        left = _left(missing)
+        scores = scores.take(left) if scores.num_rows == rows else scores
+        rows = len(left)
     if scores.num_rows != rows:
         raise GraphError(f"{scores.num_rows} scores for {rows} rows", node=exit_node)
     schema = scores.schema
@@ -200,6 +246,4 @@ def _scores(history: Mapping[str, list[Batch]], last: _Round, rows: int) -> Batc
         matrix = scores.matrix()
     except SfsError as error:
         raise SfsError(error.message, code=ErrorCode.UNEXPECTED_ERROR, node=exit_node) from None
-    if not schema.all_float64:
-        schema = Schema((name, pa.float64()) for name in schema.names)
-    return Batch(schema, rows, matrix=matrix)
+    return Batch(_as_float64(schema), rows, matrix=matrix)

@@ -9,7 +9,6 @@ from sfs_core.errors import ErrorCode, PeerAnswerError, PeerError, SfsError
 from sfs_core.link.outgoing import Channel
 from sfs_core.link.text import short_text
 from sfs_core.proto import apis_pb2, tools_pb2
-from sfs_core.proto.serving_pb2 import ModelInfo
 
 __all__ = ["PeerClient"]
 
@@ -42,11 +41,12 @@ class PeerClient:
         """
         headers = {name: call.headers[name] for name in _B3_HEADERS if name in call.headers}
         execution = call.execution
+        per_row_count = len(call.ids) if call.per_row and call.ids is not None else None
 
         def read(response: apis_pb2.ExecuteResponse) -> ExecuteReply:
             self._check_status(response.status)
             try:
-                return reply_from_message(response, execution)
+                return reply_from_message(response, execution, per_row_count)
             except SfsError as error:
                 raise PeerAnswerError(
                     f"peer {self.party!r} sent an answer that cannot be used: {error.message}"
@@ -56,17 +56,17 @@ class PeerClient:
             _EXECUTION_SERVICE, "Execute", call_to_message(call), apis_pb2.ExecuteResponse, timeout, headers, read
         )
 
-    def model_info(self, service: str, timeout: float) -> asyncio.Future[ModelInfo]:
-        """What the party says of its model for a service.
+    def model_info(self, service: str, timeout: float) -> asyncio.Future[apis_pb2.GetModelInfoResponse]:
+        """What the party says of its model for a service, and what it can do beyond the reference.
 
         Failures as of `execute`, but code 5 where the party serves no such service.
         """
 
-        def read(response: apis_pb2.GetModelInfoResponse) -> ModelInfo:
+        def read(response: apis_pb2.GetModelInfoResponse) -> apis_pb2.GetModelInfoResponse:
             if response.status.code == ErrorCode.NOT_FOUND:
                 raise PeerError(f"peer {self.party!r} serves no service {service!r}", code=ErrorCode.NOT_FOUND)
             self._check_status(response.status)
-            return response.model_info
+            return response
 
         request = apis_pb2.GetModelInfoRequest()
         request.header.SetInParent()

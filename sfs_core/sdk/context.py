@@ -79,7 +79,11 @@ class FeatureContext(PluginContext):
     Args:
         schema: the columns to deliver: names at the source, exact Arrow types. May have no columns.
         executor: the bounded pool that runs blocking code.
+        report_missing: how to meet ids without a row, and values that are not there. False: raise a FeatureError
+            that says which rows. True: leave such rows out and say so in `FeatureResult.missing`, hand such values on
+            as nulls; what becomes of them is for core to decide.
     """
 
     schema: Schema
     executor: Executor
+    report_missing: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -38,10 +38,13 @@ class FeatureResult:
     Args:
         batch: at least the columns of the context's schema.
         headers: header entries that go back to the caller.
+        missing: which ids have no row: True or False for each id of the query. `batch` then has the rows of the other
+            ids only. None: all ids have one.
     """
 
     batch: Batch
     headers: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[bool] | None = None
 
 
 class FeatureSource(ABC):
@@ -55,11 +58,14 @@ class FeatureSource(ABC):
         blocking: True (the default): a plain `def fetch_rows` may wait and is run in a pool of threads.
             False: it only touches memory and is called directly on the event loop.
         row_count: how many rows bulk scoring can draw from this source; -1 = as many as asked.
+        keeps_nulls: whether nulls in its batches are for the model. False: they are values that are not there, which
+            a config may have a policy for (`features.missing`).
     """
 
     Config: ClassVar[type[PluginConfig]] = PluginConfig
     blocking: ClassVar[bool] = True
     row_count: int = -1
+    keeps_nulls: bool = False
 
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         self.config = config
@@ -85,6 +91,8 @@ class FeatureSource(ABC):
     @abstractmethod
     def fetch_rows(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """Look up `query.ids`: one row each, in their order, with the columns of `self.schema`.
+
+        Rows that are not there may always be reported (`FeatureResult.missing`) instead of raised.
 
         Raises:
             FeatureError: a row is not there, or holds something that is no feature value. The message gives
@@ -120,10 +128,12 @@ class FeatureSource(ABC):
     def _checked(self, result: object, query: FeatureQuery) -> FeatureResult:
         if not isinstance(result, FeatureResult):
             raise PluginError(f"{type(self).__name__}.fetch_rows returned {type(result).__name__}, not FeatureResult")
-        batch = result.batch
-        if batch.num_rows != len(query.ids):
+        batch, expected = result.batch, len(query.ids)
+        if result.missing is not None:
+            expected -= self._count_missing(result, expected)
+        if batch.num_rows != expected:
             raise PluginError(
-                f"{type(self).__name__} returned {batch.num_rows} rows for {len(query.ids)} ids",
+                f"{type(self).__name__} returned {batch.num_rows} rows for {expected} ids",
                 code=ErrorCode.LOGIC_ERROR,
             )
         if batch.schema is not self.schema and len(self.schema):
@@ -134,3 +144,15 @@ class FeatureSource(ABC):
                 code = ErrorCode.LOGIC_ERROR if wrong_type else ErrorCode.UNEXPECTED_ERROR
                 raise PluginError(f"{type(self).__name__}: {error.message}", code=code) from None
         return result
+
+    def _count_missing(self, result: FeatureResult, asked: int) -> int:
+        """How many rows are missing; `missing` becomes None where none is."""
+        flags = list(map(bool, result.missing or ()))
+        if len(flags) != asked:
+            raise PluginError(
+                f"{type(self).__name__} returned {len(flags)} marks of missing rows for {asked} ids",
+                code=ErrorCode.LOGIC_ERROR,
+            )
+        count = flags.count(True)
+        result.missing = flags if count else None
+        return count

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 
+from sfs_core.codec.execution import EXTENSIONS, PER_ROW_EXTENSION
 from sfs_core.config.loader import LoadedConfig
 from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.predictor import Predictor
@@ -20,6 +22,7 @@ from sfs_core.link.peer import PeerClient
 from sfs_core.link.retry import retry_policy
 from sfs_core.link.rpc import Handler, Routes
 from sfs_core.model.consistency import specified_parties
+from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.handshake import Patience, agree
@@ -168,7 +171,8 @@ class Server:
     async def _agree(self, model: ServedModel) -> None:
         link = self._config.link
         patience = Patience(link.handshake_attempts, link.handshake_interval, link.timeout)
-        infos = await agree(self.party, model.service, model.info, self._peers, patience)
+        answers = await agree(self.party, model.service, model.info, self._peers, patience)
+        infos = {party: answer.model_info for party, answer in answers.items()}
         cluster = cluster_of(self.party, model.graph, infos)
         await asyncio.get_running_loop().run_in_executor(None, prepare_operators, model.executor.operators, cluster)
         model.predictor = Predictor(
@@ -179,12 +183,28 @@ class Server:
             specified_parties({self.party: model.info} | infos),
             timeout=link.timeout,
             max_rows=self._config.limits.max_rows,
+            per_row_parties=self._agree_per_row(model, answers),
         )
         # In bulk scoring ids are no ids: rows must reach the sources as they come.
         join = self._config.batching.enabled and self._config.bulk_scoring is None
         model.batcher = Batcher(model.predictor, max_rows=self._config.batching.max_rows, join=join)
         model.agreed.set()
         logger.info("%s: %s agreed with %s", self.party, model.service, ", ".join(sorted(infos)))
+
+    def _agree_per_row(self, model: ServedModel, answers: Mapping[str, GetModelInfoResponse]) -> frozenset[str]:
+        """The parties that may leave out rows, for each other: all that say so, if this one does."""
+        if not model.per_row:
+            return frozenset()
+        announced = {party: answer.header.data.get(EXTENSIONS, "").split(",") for party, answer in answers.items()}
+        able = {party for party, extensions in announced.items() if PER_ROW_EXTENSION in extensions}
+        if unable := sorted(announced.keys() - able):
+            logger.warning(
+                "%s: %s not serve requests per row: one whose row is missing there fails as a whole",
+                model.service,
+                f"{', '.join(unable)} {'does' if len(unable) == 1 else 'do'}",
+            )
+        model.executor.per_row_parties = frozenset({self.party, *able})
+        return model.executor.per_row_parties
 
     async def _open_service(self) -> None:
         listen = self._config.listen

@@ -111,7 +111,7 @@ async def score_in_bulk(
     timeout: float,
     progress: Callable[[int, int], None],
 ) -> int:
-    """Score every row of all parties' files and write the scores as CSV, in file order.
+    """Score every row of all parties' files and write the scores as CSV, in file order; empty cells for those missing.
 
     Args:
         party: this party, the requester.
@@ -205,12 +205,16 @@ async def _write_scores(
             writer = csv.writer(file)
             for offset in range(0, rows, block_rows):
                 count = min(block_rows, rows - offset)
-                scores = (await predict(_block(service, parties, count, offset))).scores
+                reply = await predict(_block(service, parties, count, offset))
+                scores = reply.scores
                 if scores is None:
                     raise PeerError("a block came back without scores", party=party)
+                names = scores.schema.names
                 if offset == 0:
-                    writer.writerow(scores.schema.names)
-                writer.writerows(scores.matrix().tolist())
+                    writer.writerow(names)
+                scored = iter(scores.matrix().tolist())
+                missing = reply.missing or [False] * count
+                writer.writerows([""] * len(names) if is_missing else next(scored) for is_missing in missing)
                 progress(offset + count, rows)
         Path(temporary).replace(result)
     except BaseException:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from sfs_core.errors import ErrorCode, PeerError
 from sfs_core.model.consistency import compare_models
+from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.proto.serving_pb2 import ModelInfo
 
 __all__ = ["HandshakePeer", "Patience", "agree"]
@@ -25,7 +26,7 @@ LONGEST_INTERVAL: Final = 1.0
 class HandshakePeer(Protocol):
     """Another party, as the handshake sees it."""
 
-    def model_info(self, service: str, timeout: float) -> Awaitable[ModelInfo]:
+    def model_info(self, service: str, timeout: float) -> Awaitable[GetModelInfoResponse]:
         """What the party has loaded; PeerError with code NOT_FOUND when it serves no such service."""
 
 
@@ -40,11 +41,11 @@ class Patience:
 
 async def agree(
     party: str, service: str, own: ModelInfo, peers: Mapping[str, HandshakePeer], patience: Patience
-) -> dict[str, ModelInfo]:
+) -> dict[str, GetModelInfoResponse]:
     """Ask every peer, all at once, until each has answered.
 
     Returns:
-        What each peer has loaded.
+        What each peer told: its model, and in the header its extensions.
 
     Raises:
         GraphError: a peer has another model; as soon as that is known.
@@ -54,24 +55,24 @@ async def agree(
         asyncio.ensure_future(_ask(party, service, own, name, peer, patience)) for name, peer in sorted(peers.items())
     ]
     try:
-        infos = dict(zip(sorted(peers), await asyncio.gather(*tasks), strict=True))
+        answers = dict(zip(sorted(peers), await asyncio.gather(*tasks), strict=True))
     except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-    return infos
+    return answers
 
 
 async def _ask(
     party: str, service: str, own: ModelInfo, name: str, peer: HandshakePeer, patience: Patience
-) -> ModelInfo:
+) -> GetModelInfoResponse:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience.attempts * patience.interval
     wait = FIRST_INTERVAL
     while True:
         try:
-            info = await peer.model_info(service, patience.timeout)
+            answer = await peer.model_info(service, patience.timeout)
         except PeerError as error:
             if error.code == ErrorCode.NOT_FOUND:
                 raise PeerError(
@@ -90,6 +91,6 @@ async def _ask(
             await asyncio.sleep(wait)
             wait = min(2 * wait, patience.interval, LONGEST_INTERVAL)
         else:
-            for warning in compare_models(party, own, name, info):
+            for warning in compare_models(party, own, name, answer.model_info):
                 logger.warning("%s: %s", service, warning)
-            return info
+            return answer

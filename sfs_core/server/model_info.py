@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sfs_core.codec.dialect import BodyError
+from sfs_core.codec.execution import EXTENSIONS, PER_ROW_EXTENSION
 from sfs_core.errors import ErrorCode, RequestError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
@@ -42,4 +43,6 @@ class ModelInfoHandler:
         else:
             answer.status.code = ErrorCode.OK
             answer.model_info.CopyFrom(model.info)
+            if model.per_row:
+                answer.header.data[EXTENSIONS] = PER_ROW_EXTENSION
         return encode_body(answer, info)

@@ -27,12 +27,14 @@ class ServedModel:
         predictor: whole predictions; None until every party agreed on the model.
         batcher: joins callers' requests for the predictor; None as long as that is.
         agreed: set together with these two.
+        per_row: whether this party scores the rows that are there when others are missing (`features.missing`).
     """
 
     service: str
     info: ModelInfo
     graph: Graph
     executor: Executor
+    per_row: bool = False
     predictor: Predictor | None = None
     batcher: Batcher | None = None
     agreed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -479,7 +479,7 @@ def test_peer_errors_carry_code_and_text_once(run, protocol):
         with pytest.raises(PeerError) as caught:
             await peer.model_info("svc", 1.0)
         assert caught.value.code == ErrorCode.NOT_FOUND
-        assert (await peer.model_info("other", 1.0)).name == "model of other"
+        assert (await peer.model_info("other", 1.0)).model_info.name == "model of other"
         await peer.close()
         await listener.stop(0)
 

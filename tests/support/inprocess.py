@@ -18,7 +18,9 @@ from sfs_core.codec.execution import (
 )
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup, source_schema
+from sfs_core.engine.missing import leave_out
 from sfs_core.engine.predictor import Predictor
+from sfs_core.engine.sources import PolicySource
 from sfs_core.host.registry import Registry
 from sfs_core.model.graph import Dispatch
 from sfs_core.model.package import model_info, read_package
@@ -40,7 +42,8 @@ class InProcessPeer:
         if not isinstance(reply, ExecuteReply):
             reply = await reply
         answer = reply_to_message(call.service, reply).SerializeToString()
-        return reply_from_message(apis_pb2.ExecuteResponse.FromString(answer), call.execution)
+        rows = len(call.ids) if call.per_row and call.ids is not None else None
+        return reply_from_message(apis_pb2.ExecuteResponse.FromString(answer), call.execution, rows)
 
 
 def predictors(
@@ -48,13 +51,17 @@ def predictors(
     features: Mapping[str, Mapping[str, object]],
     registry: Registry,
     pool: ThreadPoolExecutor,
+    *,
+    per_row: bool = False,
 ) -> dict[str, Predictor]:
     """One predictor per party.
 
     Args:
         packages: by party.
         features: options of each party's feature source, with its `name`.
+        per_row: whether rows that are there are scored when others are missing.
     """
+    per_row_parties = frozenset(packages if per_row else ())
     executors, specified, graphs, infos = {}, {}, {}, {}
     for party, package in packages.items():
         model = read_package(package)
@@ -63,12 +70,13 @@ def predictors(
         options = dict(features[party])
         cls = registry.feature_source(str(options.pop("name")))
         schema = source_schema(checked.feature_schema, {})
-        context = FeatureContext("svc", party, logging.getLogger("test"), Path(), schema, pool)
+        context = FeatureContext("svc", party, logging.getLogger("test"), Path(), schema, pool, report_missing=per_row)
         source = cls(cls.Config(**options), context)
         if len(schema):
             source.open()
-        lookup = FeatureLookup(checked.feature_schema, {}, source)
+        lookup = FeatureLookup(checked.feature_schema, {}, PolicySource(source, leave_out) if per_row else source)
         executors[party] = Executor(party, sorted(packages), checked, lookup, pool)
+        executors[party].per_row_parties = per_row_parties
         graphs[party] = checked.graph
         for execution in checked.graph.executions:
             if execution.dispatch is Dispatch.SPECIFIED and execution.specific:
@@ -85,6 +93,7 @@ def predictors(
             specified,
             timeout=10.0,
             max_rows=100_000,
+            per_row_parties=per_row_parties,
         )
         for party, executor in executors.items()
     }

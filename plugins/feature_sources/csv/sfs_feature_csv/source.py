@@ -31,7 +31,8 @@ class CsvConfig(PluginConfig):
     id_column: str = "id"
     """The column that query ids are looked up in, compared as text: 7, 07 and 7.0 are three ids."""
     nulls: Literal["error", "keep"] = "error"
-    """An empty cell in a column of numbers or booleans: `error` refuses the file, `keep` hands a null to the model."""
+    """An empty cell in a column of numbers or booleans: `error` refuses the file unless `features.missing` says what
+    becomes of such cells, `keep` hands a null to the model."""
 
 
 class CsvFeatureSource(FeatureSource):
@@ -50,9 +51,10 @@ class CsvFeatureSource(FeatureSource):
             FeatureError: the file's content cannot be used; gives the line and the column.
         """
         file = CsvFile(self.context.resolve(self.config.path))
+        self.keeps_nulls = self.config.nulls == "keep"
         self._index = _index(file, self.config.id_column)
         columns = file.columns(dict(zip(self.schema.names, self.schema.types, strict=True)))
-        if self.config.nulls == "error":
+        if not (self.keeps_nulls or self.context.report_missing):
             _refuse_nulls(file, columns)
         self._table = _table(self.schema, [columns[name] for name in self.schema.names], len(self._index))
         self._few_rows = _FEW_FLOAT_ROWS if self.schema.all_float64 else _FEW_MIXED_ROWS
@@ -65,14 +67,19 @@ class CsvFeatureSource(FeatureSource):
         """The rows of the ids.
 
         Raises:
-            FeatureError: some ids have no row (code 3); gives their number and places, not the ids.
+            FeatureError: some ids have no row (code 3) and are not to be reported; gives their number and places, not
+                the ids.
         """
         rows = list(map(self._index.get, query.ids))
+        missing = None
         if None in rows:
-            raise _unknown_ids([place for place, row in enumerate(rows) if row is None], len(rows))
+            missing = [row is None for row in rows]
+            if not self.context.report_missing:
+                raise _unknown_ids([place for place, is_missing in enumerate(missing) if is_missing], len(rows))
+            rows = [row for row in rows if row is not None]
         if self._row is not None and len(rows) <= self._few_rows:
-            return FeatureResult(Batch(self.schema, len(rows), rows=list(map(self._row, rows))))
-        return FeatureResult(self._table.take(rows))  # type: ignore[arg-type]
+            return FeatureResult(Batch(self.schema, len(rows), rows=list(map(self._row, rows))), missing=missing)
+        return FeatureResult(self._table.take(rows), missing=missing)  # type: ignore[arg-type]
 
 
 def _index(file: CsvFile, id_column: str) -> dict[str, int]:

@@ -14,6 +14,9 @@ from sfs_core.spi import Feature, FeatureField, FeatureValue, batch_of_features,
 __all__ = ["TRACE_KEYS", "AnswerReader", "RequestWriter"]
 
 TRACE_KEYS: Final = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
+MISSING_ROWS: Final = "sfs-missing-rows"
+"""A header entry of answers, which the reference passes over: 1 for each id without a row and 0 for the others, in
+order. The features then have values for the others only."""
 _PLACE: Final = re.compile(r"at `(\$[^`]*)`$")
 _LISTS: Final[Mapping[str, Any]] = {
     "i32s": list[int],
@@ -136,10 +139,13 @@ class AnswerReader:
                 answer.status.code, (ErrorCode.UNEXPECTED_ERROR, "the feature service failed for a reason of its own")
             )
             raise FeatureError(what, code=code, detail=f"status {answer.status.code}")
+        headers = (answer.header.data if answer.header is not None else None) or {}
+        missing = _missing_rows(headers.pop(MISSING_ROWS, ""), num_rows)
+        if missing and all(missing):
+            return FeatureResult(Batch.from_rows(self._schema, []), headers, missing)
         if not answer.features:
             raise FeatureError("the feature service sent no features", code=ErrorCode.IO_ERROR)
-        headers = answer.header.data if answer.header is not None else None
-        return FeatureResult(self._batch(answer.features, num_rows), headers or {})
+        return FeatureResult(self._batch(answer.features, num_rows - sum(missing)), headers, missing or None)
 
     def _decoded(self, body: bytes) -> Any:
         try:
@@ -162,6 +168,14 @@ class AnswerReader:
     def _batch(self, features: Sequence[Any], num_rows: int) -> Batch:
         named = [_feature(found) for found in features if found.field is not None]
         return batch_of_features(named, self._schema, num_rows)
+
+
+def _missing_rows(marks: str, num_rows: int) -> list[bool]:
+    if marks and (len(marks) != num_rows or not set(marks) <= {"0", "1"}):
+        raise FeatureError(
+            f"the feature service's header entry {MISSING_ROWS} is not a 0 or 1 for each id", code=ErrorCode.LOGIC_ERROR
+        )
+    return [mark == "1" for mark in marks]
 
 
 def _feature(found: Any) -> Feature:

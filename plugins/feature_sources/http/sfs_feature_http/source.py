@@ -15,6 +15,7 @@ from sfs_core import (
     ConfigError,
     ErrorCode,
     FeatureContext,
+    FeatureError,
     FeatureQuery,
     FeatureResult,
     FeatureSource,
@@ -100,7 +101,12 @@ class HttpFeatureSource(FeatureSource):
         if self._client is None:
             self._client, self._loop = HttpClient(self.config, self._tls), asyncio.get_running_loop()
         answer = await self._client.post(body, _trace_headers(query))
-        return self._answers.read(answer, len(query.ids))
+        try:
+            return self._answers.read(answer, len(query.ids))
+        except FeatureError as error:  # of several ids, it does not say which
+            if error.code != ErrorCode.FS_NOT_FOUND or len(query.ids) > 1 or not self.context.report_missing:
+                raise
+            return FeatureResult(Batch.from_rows(self.schema, []), missing=[True])
 
     def _tls_context(self) -> ssl.SSLContext | None:
         config = self.config

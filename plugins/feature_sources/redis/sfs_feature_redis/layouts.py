@@ -176,10 +176,9 @@ _JSON: Final = msgspec.json.Decoder(dict[str, Any])
 _MSGPACK: Final = msgspec.msgpack.Decoder(dict[str, Any])
 
 
-def layout_of(config: RedisConfig, schema: Schema) -> Layout:
+def layout_of(config: RedisConfig, schema: Schema, *, keep_nulls: bool) -> Layout:
     """The layout that the options name."""
     fields = [config.fields.get(name, name) for name in schema.names]
-    keep_nulls = config.nulls == "keep"
     if config.layout == "hash":
         return HashLayout(schema, fields, keep_nulls=keep_nulls)
     if config.layout == "arrow":

@@ -32,7 +32,8 @@ class RedisConfig(PluginConfig):
     fields: dict[str, str] = Field(default_factory=dict)
     """Feature: its field, where these names differ."""
     nulls: Literal["error", "keep"] = "error"
-    """What a missing field, or a null in it, means: `error` refuses the request, `keep` hands a null to the model."""
+    """What a missing field, or a null in it, means: `error` refuses the request unless `features.missing` says what
+    becomes of it, `keep` hands a null to the model."""
     cluster: bool = False
     """Whether `url` is a node of a Redis Cluster."""
     sentinels: list[Address] = Field(default_factory=list)

@@ -58,7 +58,8 @@ class RedisFeatureSource(FeatureSource):
 
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         super().__init__(config, context)
-        self._layout = layout_of(self.config, self.schema)
+        self.keeps_nulls = self.config.nulls == "keep"
+        self._layout = layout_of(self.config, self.schema, keep_nulls=self.keeps_nulls or context.report_missing)
         self._prefix, self._suffix = self.config.key.split(ID)
         self._client: Client = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +99,8 @@ class RedisFeatureSource(FeatureSource):
         """The rows of the ids.
 
         Raises:
-            FeatureError: ids without a row, missing fields, values that do not fit (code 3).
+            FeatureError: ids without a row and missing fields, where these are not to be reported; values that do not
+                fit (code 3).
             SfsError: the server cannot be reached (4), refuses the account (100), is too slow (102) or fails (104).
         """
         client = self._client
@@ -111,12 +113,13 @@ class RedisFeatureSource(FeatureSource):
         answers = await self._limited(lambda: self._ask(client, commands)) if commands else []
         found = dict(zip(known, answers, strict=False))
         rows = [found[id_] for id_ in query.ids]
-        self._refuse_missing(rows)
-        if not rows:
-            return FeatureResult(Batch.from_rows(self.schema, []))
-        return FeatureResult(self._layout.batch(rows, answers[len(keys) :]))
+        missing = self._missing(rows)
+        if any(missing):
+            rows = [answer for answer, is_missing in zip(rows, missing, strict=True) if not is_missing]
+        batch = self._layout.batch(rows, answers[len(keys) :]) if rows else Batch.from_rows(self.schema, [])
+        return FeatureResult(batch, missing=missing)
 
-    def _refuse_missing(self, rows: Sequence[Any]) -> None:
+    def _missing(self, rows: Sequence[Any]) -> list[bool]:
         for row, answer in enumerate(rows):
             if isinstance(answer, Exception):
                 if str(answer).startswith("WRONGTYPE"):
@@ -124,10 +127,12 @@ class RedisFeatureSource(FeatureSource):
                         f"row {row}: the key holds something else than layout {self.config.layout!r} says"
                     )
                 raise _translated(answer)
-        missing = [row for row, answer in enumerate(rows) if self._layout.is_missing(answer)]
-        if missing:
-            shown = ", ".join(map(str, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
-            raise FeatureError(f"{len(missing)} of {len(rows)} ids have no row in Redis (request rows {shown})")
+        missing = list(map(self._layout.is_missing, rows))
+        if any(missing) and not self.context.report_missing:
+            places = [row for row, is_missing in enumerate(missing) if is_missing]
+            shown = ", ".join(map(str, places[:_SHOWN])) + (", …" if len(places) > _SHOWN else "")
+            raise FeatureError(f"{len(places)} of {len(rows)} ids have no row in Redis (request rows {shown})")
+        return missing
 
     # ---------------------------------------------------------------- the server
     async def _ask(self, client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -51,7 +51,8 @@ class SqlConfig(PluginConfig):
     columns: dict[str, str] = Field(default_factory=dict)
     """Feature: its column, where these names differ."""
     nulls: Literal["error", "keep"] = "error"
-    """What a NULL means: `error` refuses the request, `keep` hands a null to the model."""
+    """What a NULL means: `error` refuses the request unless `features.missing` says what becomes of it, `keep` hands a
+    null to the model."""
     pool_size: int = Field(default=5, gt=0)
     """Most connections that are open at a time."""
     connect_timeout: Seconds = 5.0

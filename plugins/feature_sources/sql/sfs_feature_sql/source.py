@@ -7,7 +7,6 @@ from functools import partial
 import sqlalchemy as sa
 
 from sfs_core import (
-    Batch,
     ErrorCode,
     FeatureContext,
     FeatureQuery,
@@ -19,7 +18,7 @@ from sfs_core import (
 
 from .database import Database
 from .options import SqlConfig
-from .statement import LookUp, look_up_of
+from .statement import LookUp, look_up_of, no_rows
 from .values import require_known_types, to_batch
 
 __all__ = ["SqlConfig", "SqlFeatureSource"]
@@ -34,6 +33,7 @@ class SqlFeatureSource(FeatureSource):
 
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         super().__init__(config, context)
+        self.keeps_nulls = self.config.nulls == "keep"
         self._database: Database | None = None
         self._look_up: LookUp | None = None
 
@@ -67,18 +67,25 @@ class SqlFeatureSource(FeatureSource):
         """The rows of the ids.
 
         Raises:
-            FeatureError: ids without a row or with several, NULLs, values that do not fit (code 3).
+            FeatureError: ids without a row and NULLs, where these are not to be reported; ids with several rows, values
+                that do not fit (code 3).
             SfsError: the database cannot be reached (4), refuses the account (100), is too slow (102), fails (104).
         """
         if self._database is None or self._look_up is None:
             raise SfsError("the SQL feature source is not open", code=ErrorCode.NOT_READY)
         if not query.ids:
             return FeatureResult(to_batch(self.schema, [], keep_nulls=True))
-        return FeatureResult(await self._database.run(partial(self._fetch, self._look_up, query.ids)))
+        return await self._database.run(partial(self._fetch, self._look_up, query.ids))
 
-    def _fetch(self, look_up: LookUp, ids: list[str], connection: sa.Connection) -> Batch:
-        rows = look_up.rows(connection, ids)
-        return to_batch(self.schema, rows, keep_nulls=self.config.nulls == "keep")
+    def _fetch(self, look_up: LookUp, ids: list[str], connection: sa.Connection) -> FeatureResult:
+        rows, missing = look_up.rows(connection, ids), None
+        if None in rows:
+            missing = [row is None for row in rows]
+            if not self.context.report_missing:
+                raise no_rows(missing)
+        found = [row for row in rows if row is not None]
+        keep_nulls = self.keeps_nulls or self.context.report_missing
+        return FeatureResult(to_batch(self.schema, found, keep_nulls=keep_nulls), missing=missing)
 
     def _verified(self, connection: sa.Connection) -> LookUp:
         look_up = look_up_of(connection, self.config, self.schema.names)

@@ -17,7 +17,7 @@ from sfs_core import ConfigError, FeatureError
 from .keys import Key, KeyColumn, key_type_of
 from .options import SqlConfig
 
-__all__ = ["LookUp", "look_up_of", "table_statement"]
+__all__ = ["LookUp", "look_up_of", "no_rows", "table_statement"]
 
 Row = tuple[Any, ...]
 _SHOWN: Final = 5
@@ -47,11 +47,11 @@ class LookUp:
         self._names: tuple[str, ...] = ()
         self._pick: Callable[[Any], Row] | None = None
 
-    def rows(self, connection: sa.Connection, ids: Sequence[str]) -> list[Row]:
-        """The features of each id, in the order of `ids`, which may repeat.
+    def rows(self, connection: sa.Connection, ids: Sequence[str]) -> list[Row | None]:
+        """The features of each id, in the order of `ids`, which may repeat; None for an id without a row.
 
         Raises:
-            FeatureError: ids without a row, or with several (gives their number and places, never the ids).
+            FeatureError: ids with several rows (gives their number and places, never the ids).
         """
         wanted = {id_: key for id_ in dict.fromkeys(ids) if (key := self._key.parse(id_)) is not None}
         found: dict[str, Row] = {}
@@ -66,11 +66,8 @@ class LookUp:
                 repeated.update(id_ for id_ in chunk if counts[id_] > 1)
         if repeated:
             hint = "make the key unique, or say with `order_by` which row counts"
-            raise _refused(ids, repeated.__contains__, "several rows", hint)
-        try:
-            return [found[id_] for id_ in ids]
-        except KeyError:
-            raise _refused(ids, lambda id_: id_ not in found, "no row", "") from None
+            raise _refused([id_ in repeated for id_ in ids], "several rows", hint)
+        return list(map(found.get, ids))
 
     def _fetch(self, connection: sa.Connection, keys: Sequence[Any]) -> Sequence[Any]:
         result = connection.execute(self._statement, {"ids": keys})
@@ -217,11 +214,16 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, shown[:_SHOWN])) + (", …" if len(shown) > _SHOWN else "")
 
 
-def _refused(ids: Sequence[str], concerned: Callable[[str], bool], what: str, hint: str) -> FeatureError:
-    places = [row for row, id_ in enumerate(ids) if concerned(id_)]
+def no_rows(missing: Sequence[bool]) -> FeatureError:
+    """The error about ids without a row."""
+    return _refused(missing, "no row", "")
+
+
+def _refused(concerned: Sequence[bool], what: str, hint: str) -> FeatureError:
+    places = [row for row, is_concerned in enumerate(concerned) if is_concerned]
     shown = ", ".join(map(str, places[:_SHOWN])) + (", …" if len(places) > _SHOWN else "")
     return FeatureError(
-        f"{len(places)} of {len(ids)} ids have {what} in the database (request rows {shown})", hint=hint
+        f"{len(places)} of {len(concerned)} ids have {what} in the database (request rows {shown})", hint=hint
     )
 
 

@@ -35,16 +35,18 @@ class CsvRows:
         path: the file.
         types: the columns to read, with their exact Arrow types.
         block_size: bytes to read at a time.
+        keep_nulls: whether cells may be null.
 
     Raises:
         ConfigError: the file cannot be read (code 5 where there is none, else 10), or lacks a column.
         FeatureError: the file is empty, names a column twice, or has a quote that is never closed.
     """
 
-    def __init__(self, path: Path, types: Mapping[str, Any], block_size: int) -> None:
+    def __init__(self, path: Path, types: Mapping[str, Any], block_size: int, *, keep_nulls: bool = False) -> None:
         self._path = path
         self._types = types
         self._block_size = block_size
+        self._keep_nulls = keep_nulls
         self._rows_read = 0
         self._failure: FeatureError | None = None
         with _opened(path) as file:
@@ -55,11 +57,11 @@ class CsvRows:
         self._reader: Any = None
 
     def read(self) -> Any:
-        """The next block as a RecordBatch without nulls, or None at the end of the file.
+        """The next block as a RecordBatch, or None at the end of the file.
 
         Raises:
-            FeatureError: a row has too few or too many cells or is longer than a block, a cell is null or does not fit
-                its type; calls after an error raise it again.
+            FeatureError: a row has too few or too many cells or is longer than a block, a cell is null and must not be,
+                or does not fit its type; calls after an error raise it again.
         """
         if self._failure is not None:
             raise self._failure
@@ -69,7 +71,8 @@ class CsvRows:
             if self._reader is None:
                 self._reader = self._open()
             batch = self._reader.read_next_batch()
-            self._refuse_nulls(batch)
+            if not self._keep_nulls:
+                self._refuse_nulls(batch)
         except StopIteration:
             self._ended = True
             return None

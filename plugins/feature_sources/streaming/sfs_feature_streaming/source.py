@@ -63,14 +63,16 @@ class StreamingFeatureSource(FeatureSource):
 
         Raises:
             ConfigError: the file or a column is not there.
-            FeatureError: a cell is null or does not fit its type, or the file is no CSV; gives line and column.
+            FeatureError: a cell does not fit its type, or is null where this is not to be reported, or the file is no
+                CSV; gives line and column.
         """
         path = self.context.resolve(self.config.path)
         types = {self.config.id_column: pa.utf8(), **dict(zip(self.schema.names, self.schema.types, strict=True))}
         with self._lock:
-            rows = CsvRows(path, types, self.config.block_size)
+            block_size, keep_nulls = self.config.block_size, self.context.report_missing
+            rows = CsvRows(path, types, block_size, keep_nulls=keep_nulls)
             self.row_count = sum(batch.num_rows for batch in iter(rows.read, None))
-            self._rows = CsvRows(path, types, self.config.block_size)
+            self._rows = CsvRows(path, types, block_size, keep_nulls=keep_nulls)
             self._waiting, self._token, self._given = [], "", None
         self.context.logger.info("%s: %d rows", path, self.row_count)
 

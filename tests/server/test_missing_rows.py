@@ -1,0 +1,154 @@
+"""Rows that a party lacks, over real servers: what callers get, who learns what, and what other policies do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sfs_core.proto import apis_pb2
+from tests.cli.sfs import sfs, sfs_here
+from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files, write_csv
+from tests.support.processes import Party
+
+IDS = ["a", "b", "c", "d"]
+COLUMNS = {"alice": {"x": [1.0, 2.0, 3.0, 4.0]}, "bob": {"y": [10.0, 20.0, 30.0, 40.0]}}
+JSON = {"Content-Type": "application/json"}
+
+
+def files_without(folder: Path, policies: Mapping[str, Any]) -> ClusterFiles:
+    """The sum of x and y plus 0.5; alice has no row of b, bob none of c and no value in d."""
+    files = linear_files(folder, IDS, COLUMNS)
+    write_csv(folder / "alice.csv", ["a", "c", "d"], {"x": [1.0, 3.0, 4.0]})
+    write_csv(folder / "bob.csv", ["a", "b", "d"], {"y": [10.0, 20.0, ""]})
+    for party, policy in policies.items():
+        files.configs[party]["services"][0]["features"] |= policy
+    return files
+
+
+def ask(files: ClusterFiles, party: str, ids: Any, path: str = "/PredictionService/Predict") -> Answer:
+    ids = ids if isinstance(ids, dict) else dict.fromkeys(COLUMNS, ids)
+    body: dict[str, Any] = {"service_spec": {"id": "linear"}, "header": {"data": {"sfs-per-row": "1"}}}
+    body["fs_params"] = {each: {"query_datas": own} for each, own in ids.items()}
+    return exchange(files.service_port(party), path, json.dumps(body).encode(), headers=JSON)
+
+
+def scores(answer: Answer) -> list[float | None]:
+    return [row["scores"][0]["value"] if row["scores"] else None for row in answer.json()["results"]]
+
+
+@pytest.fixture(scope="module")
+def per_row(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ClusterFiles, Mapping[str, Party]]]:
+    policy = {"missing": "per_row"}
+    files = files_without(tmp_path_factory.mktemp("per_row"), dict.fromkeys(COLUMNS, policy))
+    with files.running() as parties:
+        yield files, parties
+
+
+@pytest.mark.parametrize("party", COLUMNS)
+def test_the_other_rows_are_scored_and_nobody_says_who_lacks_one(
+    per_row: tuple[ClusterFiles, Mapping[str, Party]], party: str
+) -> None:
+    files, _ = per_row
+    answer = ask(files, party, IDS)
+    assert (answer.code, answer.message) == (1, "")
+    assert scores(answer) == [11.5, None, None, None]
+    assert answer.json()["header"]["data"] == {"sfs-unscored-rows": "1,2,3"}
+    alone = [ask(files, party, [id_]).json() for id_ in "bcd"]
+    assert alone[0]["results"] == [{"scores": []}]
+    assert alone[0] == alone[1] == alone[2]
+    assert scores(ask(files, party, ["a", "a"])) == [11.5, 11.5]
+
+
+def test_the_answer_as_a_message(per_row: tuple[ClusterFiles, Mapping[str, Party]]) -> None:
+    request = apis_pb2.PredictRequest()
+    request.service_spec.id = "linear"
+    for party in COLUMNS:
+        request.fs_params[party].query_datas.extend(["c", "a", "b"])
+    body = request.SerializeToString()
+    answer = exchange(
+        per_row[0].service_port("alice"),
+        "/PredictionService/Predict",
+        body,
+        headers={"Content-Type": "application/proto"},
+    )
+    message = apis_pb2.PredictResponse.FromString(answer.body)
+    assert [[score.value for score in row.scores] for row in message.results] == [[], [11.5], []]
+
+
+def test_the_command_leaves_cells_empty(per_row: tuple[ClusterFiles, Mapping[str, Party]]) -> None:
+    result = sfs_here("predict", per_row[0].paths["alice"], "b", "a", "c")
+    assert result.stdout.split() == ["id,score", "b,", "a,11.5", "c,"]
+    assert "2 of 3 ids have no scores" in result.stderr
+    assert sfs_here("predict", per_row[0].paths["alice"], "b", "c").stdout.split() == ["id", "b", "c"]
+
+
+def test_a_requester_that_did_not_announce_it_gets_an_error(per_row: tuple[ClusterFiles, Mapping[str, Party]]) -> None:
+    """As one that runs the reference, whatever its callers put into headers."""
+    request = apis_pb2.ExecuteRequest(requester_id="bob")
+    request.service_spec.id = "linear"
+    request.feature_source.type = apis_pb2.FS_SERVICE
+    request.feature_source.fs_param.query_datas.extend(["a", "b"])
+    port = per_row[0].communication_port("alice")
+    headers = {"Content-Type": "application/proto"}
+
+    def status() -> Any:
+        answer = exchange(port, "/ExecutionService/Execute", request.SerializeToString(), headers=headers)
+        return apis_pb2.ExecuteResponse.FromString(answer.body)
+
+    assert status().status.code == 3
+    request.header.data["sfs-per-row"] = "1"
+    assert dict(status().header.data) == {"sfs-missing-rows": "01"}
+
+
+@pytest.mark.parametrize("policy", [{}, {"missing": "default", "defaults": {"y": 0.25}}])
+def test_parties_that_differ_in_policy(tmp_path: Path, policy: Mapping[str, Any]) -> None:
+    files = files_without(tmp_path, {"alice": {"missing": "per_row"}, "bob": policy})
+    if not policy:  # such a party refuses a file with empty cells
+        write_csv(tmp_path / "bob.csv", ["a", "b"], {"y": [10.0, 20.0]})
+    with files.running():
+        for party in COLUMNS:
+            answer = ask(files, party, ["a", "b"])
+            if party == "alice":  # lacks the row herself: that needs nobody's agreement
+                assert scores(answer) == [11.5, None]
+            else:
+                assert answer.code == 4
+                assert "1 of 2 ids have no row at this party" in answer.message
+            answer = ask(files, party, ["a", "c"])
+            if policy:
+                assert scores(answer) == [11.5, 3.75]
+                assert scores(ask(files, party, ["d", "a", "c"])) == [4.75, 11.5, 3.75]
+            else:
+                assert answer.code in (3, 4)
+                assert "1 of 2 ids have no row at this party" in answer.message
+
+
+def test_default_values_are_checked_at_load(tmp_path: Path) -> None:
+    for defaults, message in (
+        ({}, "1 feature(s) of the model have no default, 'x' is one"),
+        ({"x": "much"}, "the default of feature 'x' is no double"),
+    ):
+        files = files_without(tmp_path, {"alice": {"missing": "default", "defaults": defaults}})
+        result = sfs("check", files.write("alice"))
+        assert result.returncode == 1
+        assert message in result.stderr
+
+
+def test_bulk_scoring_leaves_cells_empty(tmp_path: Path) -> None:
+    files = files_without(tmp_path, {party: {"missing": "per_row"} for party in COLUMNS})
+    write_csv(tmp_path / "alice.csv", IDS, {"x": [1.0, "", 3.0, 4.0]})
+    write_csv(tmp_path / "bob.csv", IDS, {"y": [10.0, 20.0, 30.0, ""]})
+    for party in COLUMNS:
+        source = {"name": "streaming", "path": str(tmp_path / f"{party}.csv")}
+        files.configs[party]["services"][0]["features"]["source"] = source
+    paths = {party: files.write(party) for party in COLUMNS}
+    helper = Party(paths["bob"], files.service_port("bob"), ("--bulk-requester", "alice"))
+    try:
+        result = sfs("bulk", paths["alice"], tmp_path / "scores.csv", "--block-rows", "2")
+        assert (result.returncode, result.stderr) == (0, "")
+    finally:
+        helper.stop()
+    assert (tmp_path / "scores.csv").read_text().split() == ["score", "11.5", '""', "33.5", '""']
