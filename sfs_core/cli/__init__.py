@@ -35,6 +35,7 @@ _VERBS: Final = {
     "predict": _Verb("sfs_core.cli.predict", "Ask a running server for scores."),
     "serve": _Verb("sfs_core.cli.serve", "Serve the models of one or several configs."),
     "trace": _Verb("sfs_core.cli.trace", "Draw what happened for a request, from trace files."),
+    "spi": _Verb("sfs_core.cli.spi", "Serve features over HTTP, and judge feature services."),
 }
 
 

@@ -18,7 +18,16 @@ from sfs_core.batch import Batch, Schema
 from sfs_core.errors import ErrorCode, FeatureError
 from sfs_core.proto import serving_pb2
 
-__all__ = ["Feature", "FeatureField", "FeatureValue", "batch_of_features", "feature_from_message", "field_type"]
+__all__ = [
+    "FIELD_TYPE_NAMES",
+    "VALUE_LISTS",
+    "Feature",
+    "FeatureField",
+    "FeatureValue",
+    "batch_of_features",
+    "feature_from_message",
+    "field_type",
+]
 
 
 class FeatureField(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,7 +55,7 @@ class Feature(msgspec.Struct, forbid_unknown_fields=True):
     value: FeatureValue = msgspec.field(default_factory=FeatureValue)
 
 
-_LISTS: Final[dict[str, str]] = {
+VALUE_LISTS: Final[dict[str, str]] = {
     "FIELD_BOOL": "bs",
     "FIELD_INT32": "i32s",
     "FIELD_INT64": "i64s",
@@ -54,9 +63,11 @@ _LISTS: Final[dict[str, str]] = {
     "FIELD_DOUBLE": "ds",
     "FIELD_STRING": "ss",
 }
-_TYPE_NAMES: Final[dict[str | int, str]] = {name: name for name in _LISTS} | {
-    serving_pb2.FieldType.Value(name): name for name in _LISTS
+"""The list of a `FeatureValue` that counts, by the name of the `FieldType`."""
+FIELD_TYPE_NAMES: Final[dict[str | int, str]] = {name: name for name in VALUE_LISTS} | {
+    serving_pb2.FieldType.Value(name): name for name in VALUE_LISTS
 }
+"""The name of a `FieldType`, by name and by number."""
 _FIELD_TYPES: Final[dict[Any, str]] = {
     pa.bool_(): "FIELD_BOOL",
     pa.int8(): "FIELD_INT32",
@@ -88,7 +99,7 @@ def field_type(arrow_type: Any, name: str) -> str:
 def feature_from_message(message: serving_pb2.Feature) -> Feature:
     """The record of a protobuf `Feature`."""
     value = message.value
-    lists = {name: list(getattr(value, name)) for name in _LISTS.values()}
+    lists = {name: list(getattr(value, name)) for name in VALUE_LISTS.values()}
     return Feature(FeatureField(message.field.name, message.field.type), FeatureValue(**lists))
 
 
@@ -136,18 +147,18 @@ def feature_rows(features: Iterable[Feature]) -> int:
 
 
 def _type_name(feature: Feature) -> str:
-    name = _TYPE_NAMES.get(feature.field.type)
+    name = FIELD_TYPE_NAMES.get(feature.field.type)
     if name is None:
         raise FeatureError(
             f"feature {feature.field.name!r} has an unknown field type",
             code=ErrorCode.UNEXPECTED_ERROR,
-            hint=f"known: {', '.join(_LISTS)}",
+            hint=f"known: {', '.join(VALUE_LISTS)}",
         )
     return name
 
 
 def _typed_list(feature: Feature) -> list[Any]:
-    values: list[Any] = getattr(feature.value, _LISTS[_type_name(feature)])
+    values: list[Any] = getattr(feature.value, VALUE_LISTS[_type_name(feature)])
     return values
 
 

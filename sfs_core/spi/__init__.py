@@ -1,22 +1,41 @@
-"""What plugins that speak to a feature service need: features as messages carry them, and the retry options.
+"""For feature services (BatchFetchFeature), and for plugins that speak to them.
 
-The records and the type table are those of predefined features, and `retry` means to a plugin what it means to peers.
+* A service in Python: `spi_app` makes an ASGI application of one function.
+* The judge of a service in any language: `check_service`, which `sfs spi check` prints.
+* A plugin that asks a service: features as messages carry them, and the retry options. The records and the type table
+  are those of predefined features, and `retry` means to a plugin what it means to peers.
 """
 
 from __future__ import annotations
 
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue, batch_of_features, field_type
+from sfs_core.config.option_types import Seconds
 from sfs_core.config.schema import Retry
 from sfs_core.link.retry import FailureKind, RetryPolicy, retry_policy
+from sfs_core.spi.app import Fetch, SpiApp, spi_app
+from sfs_core.spi.check import Probe, Report, check_service
+from sfs_core.spi.messages import FetchContext, SpiCode, SpiError
+from sfs_core.spi.openapi import openapi_document
 
 __all__ = [
     "FailureKind",
     "Feature",
     "FeatureField",
     "FeatureValue",
+    "Fetch",
+    "FetchContext",
+    "Probe",
+    "Report",
     "Retry",
     "RetryPolicy",
+    "Seconds",
+    "SpiApp",
+    "SpiCode",
+    "SpiError",
     "batch_of_features",
+    "check_service",
     "field_type",
+    "openapi_document",
     "retry_policy",
+    "spi_app",
 ]
