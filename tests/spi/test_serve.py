@@ -30,7 +30,7 @@ COLUMNS = {name: [TABLE[id_][name] for id_ in IDS] for name in FIELDS}
 @contextmanager
 def spi_serve(*arguments: object, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
     """The URL of a running `sfs spi serve`."""
-    log = folder / "spi.log"
+    log = folder / f"spi-{len(list(folder.glob('spi-*.log')))}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
             [SFS, "spi", "serve", *map(str, arguments), "--port", "0"],
@@ -145,7 +145,7 @@ def test_two_parties_whose_features_are_served(tmp_path: Path) -> None:
     expected = dict(zip(IDS, (0.5 + sum(row) for row in rows), strict=True))
     with (
         spi_serve(files.write("alice"), folder=tmp_path) as alice,
-        spi_serve(tmp_path / "bob.csv", folder=tmp_path / "cache") as bob,
+        spi_serve(tmp_path / "bob.csv", folder=tmp_path) as bob,
     ):
         for party, url in (("alice", alice), ("bob", bob)):
             source = {"name": "http", "endpoint": url, "timeout": 5, "connect_timeout": 2}
