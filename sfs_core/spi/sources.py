@@ -63,10 +63,10 @@ class SourceFetch:
         try:
             pending = source.fetch(FeatureQuery(list(ids), context.query_context, context.headers))
             result = await pending if inspect.isawaitable(pending) else pending
-        except FeatureError as error:  # of ids without a row, or of rows without a value
-            raise SpiError(SpiCode.NOT_FOUND, error.message) from None
         except SfsError as error:
             raise SpiError(_CODES.get(error.code, SpiCode.INTERNAL_ERROR), error.message) from None
+        if result.missing is not None:
+            raise SpiError(SpiCode.NOT_FOUND, f"{list(result.missing).count(True)} of {len(ids)} ids are not known")
         context.answer_headers.update(result.headers)
         batch = result.batch.to_arrow()
         return {name: batch.column(i).to_pylist() for i, name in enumerate(batch.schema.names)}
