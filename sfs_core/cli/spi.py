@@ -165,7 +165,10 @@ def _maker(
     cls: type[FeatureSource], options: PluginConfig, service: str, party: str, base: Path, pool: Executor
 ) -> Any:
     def make(schema: Schema) -> FeatureSource:
-        return cls(options, FeatureContext(service, party, logging.getLogger("sfs.source"), base, schema, pool))
+        return cls(
+            options,
+            FeatureContext(service, party, logging.getLogger("sfs.source"), base, schema, pool, report_missing=True),
+        )
 
     return make
 
