@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sfs_core.cli.configs import configs_argument, plugin_directory_option, print_warnings
 from sfs_core.config.loader import load
+from sfs_core.config.telemetry import Logging
+from sfs_core.observe.logs import configure_logs
 from sfs_core.server.app import Server
 from sfs_core.server.run import run_loop, serve_until_stopped
 
@@ -22,24 +23,22 @@ __all__ = ["command"]
 @click.option("--bulk-requester", metavar="PARTY", help="Answer bulk scoring that this party drives; end when it does.")
 @click.option(
     "--log-level",
-    default="info",
-    show_default=True,
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="What is logged to standard error.",
+    help="How much is logged, whatever the config says.",
 )
 def command(
-    configs: tuple[Path, ...], plugin_directories: tuple[Path, ...], bulk_requester: str | None, log_level: str
+    configs: tuple[Path, ...], plugin_directories: tuple[Path, ...], bulk_requester: str | None, log_level: Any
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     A config is a YAML or JSON file of this software, or the serving JSON of the reference. Several configs run
-    several parties in this one process, for trying things out.
+    several parties in this one process, for trying things out; what is logged is then up to the first.
     """
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    configure_logs(Logging(level=log_level or "info"))
     loaded = [load(path, plugin_directories=plugin_directories, bulk_requester=bulk_requester) for path in configs]
     print_warnings(loaded)
+    settings = loaded[0].config.logging
+    configure_logs(settings.model_copy(update={"level": log_level}) if log_level else settings)
 
     async def main() -> None:
         await serve_until_stopped([Server(each) for each in loaded], _announce)

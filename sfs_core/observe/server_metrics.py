@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar
 
 from sfs_core.errors import ErrorCode
 from sfs_core.observe.metrics import Counter, Distribution, Family, Samples, render
+from sfs_core.sdk.hookspecs import PredictionEvent
 
 __all__ = ["CONTENT_TYPE", "UNKNOWN", "ServerMetrics"]
 
@@ -110,13 +111,13 @@ class ServerMetrics:
         return family
 
     # ------------------------------------------------------------------------------------------------ counting
-    def predicted(self, service: str, code: int, rows: int, seconds: float, now: float) -> None:
-        """A caller's request was answered, with so many scores."""
-        service = self._services.get(service, UNKNOWN)
-        self._predictions.add("Predict", service, _CODES.get(code, _OTHER_CODE))
-        self._prediction_times.observe(seconds, now, service, "Predict")
-        if rows:
-            self._scores.add(amount=rows)
+    def on_prediction(self, event: PredictionEvent) -> None:
+        """A caller's request was answered a moment ago."""
+        service = self._services.get(event.service, UNKNOWN)
+        self._predictions.add("Predict", service, _CODES.get(event.code, _OTHER_CODE))
+        self._prediction_times.observe(event.seconds, time.perf_counter(), service, "Predict")
+        if event.rows:
+            self._scores.add(amount=event.rows)
 
     def executed(self, service: str, code: int, seconds: float, now: float) -> None:
         """A peer's call was answered."""

@@ -47,13 +47,23 @@ class ServerHandle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PredictionEvent:
-    """One answered prediction; holds no ids and no features."""
+    """One answered prediction; holds no ids and no features.
+
+    Args:
+        party: the party that was asked.
+        service: the service id asked for, as the caller wrote it.
+        rows: how many were scored.
+        code: of the status, see `ErrorCode`.
+        seconds: from the first look at the request to the answer.
+        request_id: 32 hex digits; empty where the request was answered before it got one.
+    """
 
     party: str
     service: str
     rows: int
     code: int
     seconds: float
+    request_id: str = ""
 
 
 @hookspec

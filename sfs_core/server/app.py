@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from sfs_core.codec.execution import EXTENSIONS, PER_ROW_EXTENSION
 from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.schema import ServerConfig
 from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import ErrorCode, GraphError, PeerError, SfsError
@@ -22,7 +23,9 @@ from sfs_core.link.peer import PeerClient
 from sfs_core.link.retry import retry_policy
 from sfs_core.link.rpc import Handler, Routes
 from sfs_core.model.consistency import specified_parties
+from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
+from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.handshake import Patience, agree
@@ -30,8 +33,13 @@ from sfs_core.server.health import communication_pages, service_pages
 from sfs_core.server.keys import cluster_of, prepare_operators
 from sfs_core.server.loading import check_model, open_model
 from sfs_core.server.model_info import ModelInfoHandler
+from sfs_core.server.observed import ObservedPeer, peer_calls_watch
 from sfs_core.server.predict import PredictHandler
+from sfs_core.server.request_log import request_log
 from sfs_core.server.served import ServedModel
+
+if TYPE_CHECKING:
+    from sfs_core.observe.tracing import Tracer
 
 __all__ = ["Server", "quiet_numpy"]
 
@@ -68,8 +76,12 @@ class Server:
             self._config.blocking_threads, thread_name_prefix="sfs-blocking", initializer=quiet_numpy
         )
         self._models: dict[str, ServedModel] = {}
-        self._told_peers = ModelInfoHandler(self._models)
+        self._metrics = _metrics(loaded)
+        self._tracer = _tracer(self._config)
+        self._watch = peer_calls_watch(self._metrics, self._tracer)
+        self._told_peers = ModelInfoHandler(self._models, self._watch)
         self._peers: dict[str, PeerClient] = {}
+        self._exposer: Listener | None = None
         self._communication: Listener | None = None
         self._service: Listener | None = None
         self.party = self._config.party
@@ -88,6 +100,11 @@ class Server:
         """The port that answers peers; None before it is open."""
         return self._communication.port if self._communication else None
 
+    @property
+    def metrics_port(self) -> int | None:
+        """The port that Prometheus reads; None where there is none, or not yet."""
+        return self._exposer.port if self._exposer else None
+
     async def start(self) -> None:
         """Load, open, agree; returns when predictions are answered.
 
@@ -96,6 +113,7 @@ class Server:
         """
         try:
             await self._load()
+            await self._open_exposer()
             await self._open_communication()
             await self._agree_on_all()
             await self._open_service()
@@ -113,24 +131,32 @@ class Server:
             self._models[model.service] = model
             logger.info("%s: %s loaded, model %r", self.party, model.service, model.info.name)
 
-    async def _open_communication(self) -> None:
+    async def _open_exposer(self) -> None:
+        listen = self._config.listen
+        if listen.metrics is None or self._metrics is None:
+            return
+        self._exposer = Listener(Routes({}, {"/metrics": self._metrics.page}), name="metrics")
+        await self._exposer.start(listen.host, listen.metrics)
+
+    def _peer(self, party: str, address: str) -> PeerClient:
         link = self._config.link
+        channel = open_channel(
+            party, address, link.protocol, connect_timeout=link.connect_timeout, retry=retry_policy(link.retry)
+        )
+        if self._metrics is None and self._tracer is None:
+            return PeerClient(party, channel)
+        return ObservedPeer(self.party, party, channel, self._metrics, self._tracer)
+
+    async def _open_communication(self) -> None:
         self._peers = {
-            party: PeerClient(
-                party,
-                open_channel(
-                    party,
-                    peer.address,
-                    link.protocol,
-                    connect_timeout=link.connect_timeout,
-                    retry=retry_policy(link.retry),
-                ),
-            )
+            party: self._peer(party, peer.address)
             for party, peer in self._config.parties.items()
             if party != self.party
         }
         handlers: dict[tuple[str, str], Handler] = {
-            (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(self._models, self._config.limits.max_rows),
+            (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(
+                self._models, self._config.limits.max_rows, self._watch
+            ),
             (f"{_APIS}.ModelService", "GetModelInfo"): self._told_peers,
         }
         bulk = self._config.bulk_scoring
@@ -212,14 +238,19 @@ class Server:
             return
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.PredictionService", "Predict"): PredictHandler(
-                self.party, self._models, self._registry.prediction_observers
+                self.party, self._models, self._observers(), self._tracer
             ),
-            (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models),
+            (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch),
         }
         routes = Routes(handlers, service_pages(self._models))
         self._service = Listener(routes, limits=self._limits(), name="service")
         await self._service.start(listen.host, listen.service)
         logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
+
+    def _observers(self) -> list[Callable[[PredictionEvent], None]]:
+        """What is to be told of every prediction."""
+        own = [self._metrics.on_prediction if self._metrics else None, request_log(self._config.logging)]
+        return [*(each for each in own if each is not None), *self._registry.prediction_observers]
 
     def predictor(self, service: str) -> Predictor:
         """The predictor of a service that is ready.
@@ -252,7 +283,7 @@ class Server:
         if self.ready.is_set():
             self.ready.clear()
             self._registry.notify_server_stopping(self)
-        for listener in (self._service, self._communication):
+        for listener in (self._service, self._communication, self._exposer):
             if listener is not None:
                 await listener.stop(grace)
         for peer in self._peers.values():
@@ -261,4 +292,21 @@ class Server:
             source = model.executor.features.source
             if source is not None:
                 await asyncio.get_running_loop().run_in_executor(None, source.close)
+        if self._tracer is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._tracer.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _metrics(loaded: LoadedConfig) -> ServerMetrics | None:
+    config = loaded.config
+    if config.listen.metrics is None:
+        return None
+    return ServerMetrics(config.party, [each.config.service for each in loaded.services], config.parties)
+
+
+def _tracer(config: ServerConfig) -> Tracer | None:
+    if config.tracing is None:
+        return None
+    from sfs_core.observe.tracing import Tracer  # noqa: PLC0415 - it brings OpenTelemetry along
+
+    return Tracer(config.party, config.tracing)

@@ -14,6 +14,7 @@ from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body, request_id, safe_error
+from sfs_core.server.observed import EXECUTE, Over, Watch
 from sfs_core.server.served import ServedModel, ServedModels
 
 __all__ = ["ExecuteHandler"]
@@ -25,40 +26,48 @@ AGREEMENT_SECONDS: Final = 1.0
 
 
 class ExecuteHandler:
-    """Answers Execute calls for every service of a party; those with more than `max_rows` rows are refused."""
+    """Answers Execute calls for every service of a party.
 
-    def __init__(self, models: ServedModels, max_rows: int) -> None:
+    Args:
+        models: what is served.
+        max_rows: calls with more rows are refused.
+        watch: told of every call.
+    """
+
+    def __init__(self, models: ServedModels, max_rows: int, watch: Watch | None = None) -> None:
         self._models = models
         self._max_rows = max_rows
+        self._watch = watch
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
         message = apis_pb2.ExecuteRequest()
+        call = _Call(message, info)
         try:
             decode_body(body, info, message)
         except BodyError:
             raise
         except SfsError as error:
-            return _failed(message, info, error)
+            return call.failed(error)
+        if self._watch is not None:
+            call.over = self._watch(EXECUTE, message.service_spec.id, info, message.header.data)
         model = self._models.get(message.service_spec.id)
         if model is not None and model.predictor is None:
-            return self._answer_when_agreed(model, message, info)
-        return self._answer(message, info)
+            return self._answer_when_agreed(model, call)
+        return self._answer(call)
 
-    def _answer(self, message: apis_pb2.ExecuteRequest, info: CallInfo) -> bytes | Awaitable[bytes]:
+    def _answer(self, call: _Call) -> bytes | Awaitable[bytes]:
         try:
-            reply = self._execute(message)
+            reply = self._execute(call.message)
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
-            return _failed(message, info, error)
-        if isinstance(reply, ExecuteReply):
-            return encode_body(reply_to_message(message.service_spec.id, reply), info)
-        return _answer_later(message, info, reply)
+            return call.failed(error)
+        return call.succeeded(reply) if isinstance(reply, ExecuteReply) else call.finish(reply)
 
-    async def _answer_when_agreed(self, model: ServedModel, message: apis_pb2.ExecuteRequest, info: CallInfo) -> bytes:
+    async def _answer_when_agreed(self, model: ServedModel, call: _Call) -> bytes:
         """A peer that was told of the model a moment ago may ask before this party has heard from all others."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AGREEMENT_SECONDS):
                 await model.agreed.wait()
-        answer = self._answer(message, info)
+        answer = self._answer(call)
         return answer if isinstance(answer, bytes) else await answer
 
     def _execute(self, message: apis_pb2.ExecuteRequest) -> ExecuteReply | Awaitable[ExecuteReply]:
@@ -76,14 +85,30 @@ class ExecuteHandler:
         return model.executor.execute(call)
 
 
-async def _answer_later(message: apis_pb2.ExecuteRequest, info: CallInfo, pending: Awaitable[ExecuteReply]) -> bytes:
-    try:
-        reply = await pending
-        return encode_body(reply_to_message(message.service_spec.id, reply), info)
-    except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
-        return _failed(message, info, error)
+class _Call:
+    """A call that waits for its answer."""
 
+    __slots__ = ("info", "message", "over")
 
-def _failed(message: apis_pb2.ExecuteRequest, info: CallInfo, error: Exception) -> bytes:
-    code, text = safe_error(error, logger, "execute", request_id(info, message.header.data))
-    return encode_body(error_reply_message(message.service_spec.id, code, text), info)
+    def __init__(self, message: apis_pb2.ExecuteRequest, info: CallInfo) -> None:
+        self.message = message
+        self.info = info
+        self.over: Over | None = None
+
+    async def finish(self, pending: Awaitable[ExecuteReply]) -> bytes:
+        try:
+            return self.succeeded(await pending)
+        except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
+            return self.failed(error)
+
+    def succeeded(self, reply: ExecuteReply) -> bytes:
+        body = encode_body(reply_to_message(self.message.service_spec.id, reply), self.info)
+        if self.over is not None:
+            self.over(ErrorCode.OK, "")
+        return body
+
+    def failed(self, error: Exception) -> bytes:
+        code, text = safe_error(error, logger, "execute", request_id(self.info, self.message.header.data))
+        if self.over is not None:
+            self.over(code, text)
+        return encode_body(error_reply_message(self.message.service_spec.id, code, text), self.info)

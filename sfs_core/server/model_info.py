@@ -10,6 +10,7 @@ from sfs_core.errors import ErrorCode, RequestError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body
+from sfs_core.server.observed import GET_MODEL_INFO, Over, Watch
 from sfs_core.server.served import ServedModels
 
 __all__ = ["ModelInfoHandler"]
@@ -18,12 +19,17 @@ __all__ = ["ModelInfoHandler"]
 class ModelInfoHandler:
     """Answers GetModelInfo calls for every service of a party.
 
+    Args:
+        models: what is served.
+        watch: told of every call.
+
     Attributes:
         answered: released once per call, for an unknown service, too; who waits for calls acquires it.
     """
 
-    def __init__(self, models: ServedModels) -> None:
+    def __init__(self, models: ServedModels, watch: Watch | None = None) -> None:
         self._models = models
+        self._watch = watch
         self.answered = asyncio.Semaphore(0)
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes:
@@ -35,6 +41,9 @@ class ModelInfoHandler:
         except RequestError as error:
             answer.status.code, answer.status.msg = error.code, error.public_text()
             return encode_body(answer, info)
+        over: Over | None = None
+        if self._watch is not None:
+            over = self._watch(GET_MODEL_INFO, request.service_spec.id, info, request.header.data)
         self.answered.release()
         answer.service_spec.id = request.service_spec.id
         model = self._models.get(request.service_spec.id)
@@ -45,4 +54,6 @@ class ModelInfoHandler:
             answer.model_info.CopyFrom(model.info)
             if model.per_row:
                 answer.header.data[EXTENSIONS] = PER_ROW_EXTENSION
+        if over is not None:
+            over(answer.status.code, answer.status.msg)
         return encode_body(answer, info)

@@ -17,6 +17,7 @@ from sfs_core.observe.trace_context import adopt_trace
 from sfs_core.proto import apis_pb2
 from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.errors import decode_body, request_id, safe_error
+from sfs_core.server.observed import PREDICT, Span, Tracer, begin_call
 from sfs_core.server.served import ServedModels
 
 __all__ = ["PredictHandler"]
@@ -29,28 +30,33 @@ Observer = Callable[[PredictionEvent], None]
 class PredictHandler:
     """Answers Predict calls of every service of a party."""
 
-    def __init__(self, party: str, models: ServedModels, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, party: str, models: ServedModels, observers: Sequence[Observer] = (), tracer: Tracer | None = None
+    ) -> None:
         self._party = party
         self._models = models
         self._observers = observers
+        self._tracer = tracer
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
         started = time.perf_counter()
-        request = PredictRequest()
+        request, span = PredictRequest(), None
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def deliver(outcome: Outcome) -> None:
             if not answer.done():
-                answer.set_result(self._encoded(request, info, outcome, started))
+                answer.set_result(self._encoded(request, info, outcome, started, span))
 
         try:
             request = _decode(body, info)
             adopt_trace(request.headers, info.headers)
+            if self._tracer is not None:
+                span = begin_call(self._tracer, PREDICT, request.service, info, request.headers)
             self._batcher_of(request).submit(request, deliver)
         except BodyError:
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
-            return self._encoded(request, info, error, started)
+            return self._encoded(request, info, error, started, span)
         return answer
 
     def _batcher_of(self, request: PredictRequest) -> Batcher:
@@ -65,13 +71,17 @@ class PredictHandler:
             raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
         return model.batcher
 
-    def _encoded(self, request: PredictRequest, info: CallInfo, outcome: Outcome, started: float) -> bytes:
+    def _encoded(
+        self, request: PredictRequest, info: CallInfo, outcome: Outcome, started: float, span: Span | None
+    ) -> bytes:
         if isinstance(outcome, PredictReply):
             reply = outcome
         else:
             id_ = request_id(info, request.headers)
             code, text = safe_error(outcome, logger, "predict", id_)
             reply = PredictReply(request.service, code=code, message=f"[{id_}] {text}")
+        if span is not None:
+            span.end(reply.code, reply.message)
         if self._observers:
             self._observe(request, reply, time.perf_counter() - started)
         if info.encoding is Encoding.JSON:
@@ -80,7 +90,8 @@ class PredictHandler:
 
     def _observe(self, request: PredictRequest, reply: PredictReply, seconds: float) -> None:
         rows = reply.scores.num_rows if reply.scores is not None else 0
-        event = PredictionEvent(self._party, request.service, rows, reply.code, seconds)
+        trace_id = request.headers.get("X-B3-TraceId", "")
+        event = PredictionEvent(self._party, request.service, rows, reply.code, seconds, trace_id)
         for observe in self._observers:
             observe(event)
 

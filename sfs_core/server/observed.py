@@ -1,0 +1,177 @@
+"""The parts of a server that something is watched at: each does what its base does, and tells what came of it.
+
+They stand in for their bases where a config asks for metrics or traces; otherwise nothing is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, MutableMapping
+from functools import partial
+from typing import Any, Final, Protocol
+
+from sfs_core.codec.execution import ExecuteCall, ExecuteReply
+from sfs_core.errors import ErrorCode, SfsError
+from sfs_core.link.outgoing import Channel
+from sfs_core.link.peer import PeerClient
+from sfs_core.link.rpc import CallInfo
+from sfs_core.observe.server_metrics import ServerMetrics
+from sfs_core.observe.trace_context import TraceContext, trace_of
+from sfs_core.proto.serving_pb2 import ModelInfo
+
+__all__ = [
+    "EXECUTE",
+    "GET_MODEL_INFO",
+    "PREDICT",
+    "ObservedPeer",
+    "Over",
+    "Span",
+    "Tracer",
+    "Watch",
+    "begin_call",
+    "peer_calls_watch",
+]
+
+
+EXECUTE: Final = "ExecutionService/Execute"
+GET_MODEL_INFO: Final = "ModelService/GetModelInfo"
+PREDICT: Final = "PredictionService/Predict"
+_APIS: Final = "secretflow.serving.apis"
+
+
+class Span(Protocol):
+    """A step under way, see `observe.tracing`."""
+
+    context: TraceContext
+
+    def end(self, code: int = ErrorCode.OK, message: str = "") -> None:
+        """The step is over."""
+
+
+class Tracer(Protocol):
+    """What makes spans, see `observe.tracing`, which is only imported where it is used."""
+
+    def start(self, name: str, kind: Any, service: str, parent: TraceContext | None, attributes: Any) -> Span:
+        """A step that begins now."""
+
+
+def begin_call(tracer: Tracer, rpc: str, service: str, info: CallInfo, headers: MutableMapping[str, str]) -> Span:
+    """The span of a call that came in; what is done for it belongs below that, by the message's header map.
+
+    Args:
+        tracer: makes it.
+        rpc: `Service/Method`.
+        service: the model service asked for.
+        info: of the call.
+        headers: the message's header map, which gets the span's place.
+    """
+    attributes = {**_attributes(rpc), "request_protocol": info.transport, "source.address": info.peer}
+    span = tracer.start(rpc, "server", service, trace_of(headers, info.headers), attributes)
+    headers.update(span.context.b3_headers())
+    return span
+
+
+def _attributes(rpc: str) -> dict[str, str]:
+    name, _, method = rpc.partition("/")
+    return {"rpc.service": f"{_APIS}.{name}", "rpc.method": method}
+
+
+Over = Callable[[int, str], None]
+"""Told the code and the text of an answer when it is given."""
+
+
+def peer_calls_watch(metrics: ServerMetrics | None, tracer: Tracer | None) -> Watch | None:
+    """What is told of every call of a peer as it comes in; None where nothing is watched."""
+    if metrics is None and tracer is None:
+        return None
+    return partial(_watch, metrics, tracer)
+
+
+class Watch(Protocol):
+    """Told of a call; gives what is to be told of its end."""
+
+    def __call__(self, rpc: str, service: str, info: CallInfo, headers: MutableMapping[str, str]) -> Over:
+        """A call comes in; arguments as of `begin_call`."""
+
+
+def _watch(
+    metrics: ServerMetrics | None,
+    tracer: Tracer | None,
+    rpc: str,
+    service: str,
+    info: CallInfo,
+    headers: MutableMapping[str, str],
+) -> Over:
+    begin = time.perf_counter()
+    span = None if tracer is None else begin_call(tracer, rpc, service, info, headers)
+
+    def over(code: int, text: str) -> None:
+        if span is not None:
+            span.end(code, text)
+        if metrics is not None:
+            now = time.perf_counter()
+            count = metrics.executed if rpc == EXECUTE else metrics.told_model
+            count(service, code, now - begin, now)
+
+    return over
+
+
+class ObservedPeer(PeerClient):
+    """Counts calls to another party, times them, and makes spans of them.
+
+    Args:
+        own: this party.
+        party: the other one.
+        channel: the way there.
+        metrics: what is counted into, if anything.
+        tracer: makes spans, if any.
+    """
+
+    def __init__(
+        self, own: str, party: str, channel: Channel, metrics: ServerMetrics | None, tracer: Tracer | None
+    ) -> None:
+        super().__init__(party, channel)
+        self._own, self._metrics, self._tracer = own, metrics, tracer
+
+    def execute(self, call: ExecuteCall, timeout: float) -> asyncio.Future[ExecuteReply]:
+        """As of the base."""
+        begin = time.perf_counter()
+        span = self._span(EXECUTE, call.service, trace_of(call.headers))
+        if span is not None:
+            call.headers = {**call.headers, **span.context.b3_headers()}
+        future = super().execute(call, timeout)
+        future.add_done_callback(partial(self._over, "Execute", begin, span))
+        return future
+
+    def model_info(self, service: str, timeout: float) -> asyncio.Future[ModelInfo]:
+        """As of the base."""
+        begin = time.perf_counter()
+        span = self._span(GET_MODEL_INFO, service, None)
+        future = super().model_info(service, timeout)
+        future.add_done_callback(partial(self._over, "GetModelInfo", begin, span))
+        return future
+
+    def _span(self, rpc: str, service: str, parent: TraceContext | None) -> Span | None:
+        if self._tracer is None:
+            return None
+        return self._tracer.start(f"{rpc}: {self._own}-{self.party}", "client", service, parent, _attributes(rpc))
+
+    def _over(self, action: str, begin: float, span: Span | None, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            code, text = ErrorCode.UNEXPECTED_ERROR, "nobody waits any longer"
+        else:
+            code, text = _outcome(future.exception())
+        if self._metrics is not None:
+            now = time.perf_counter()
+            self._metrics.called_peer(self.party, action, code, now - begin, now)
+        if span is not None:
+            span.end(code, text)
+
+
+def _outcome(error: BaseException | None) -> tuple[ErrorCode, str]:
+    if error is None:
+        return ErrorCode.OK, ""
+    if isinstance(error, SfsError):
+        return error.code, error.public_text()
+    return ErrorCode.UNEXPECTED_ERROR, type(error).__name__
