@@ -68,12 +68,15 @@ class Executor:
             return self._run(plan, context, self.features.convert(call.predefined), {}, {})
         if call.ids is None:
             raise RequestError("the first execution starts from features", code=ErrorCode.LOGIC_ERROR)
-        found = self.features.fetch(FeatureQuery(call.ids, call.context, call.headers))
+        found = self._fetch(call, call.ids)
         if isinstance(found, FeatureResult):
             if found.missing is not None:
                 return self._run_partly(plan, context, call, found)
             return self._run(plan, context, found.batch, {}, found.headers)
         return self._run_later(plan, context, call, found)
+
+    def _fetch(self, call: ExecuteCall, ids: list[str]) -> FeatureResult | Awaitable[FeatureResult]:
+        return self.features.fetch(FeatureQuery(ids, call.context, call.headers))
 
     def _run(
         self,

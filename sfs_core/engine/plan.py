@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sfs_core.batch import Batch, Projector, Schema
@@ -96,6 +97,10 @@ class Plan:
         ]
         self._output_slots = [(name, slots[name]) for name in self.outputs]
 
+    def observe(self, tell: Callable[[str, float], None]) -> None:
+        """Have `tell` called after each step of every run, with the step's first node and the seconds it took."""
+        self._steps = [replace(step, compute=_timed(step, tell)) for step in self._steps]
+
     def run(self, context: ComputeContext, features: Batch | None, tables: Tables) -> dict[str, Batch]:
         """The exit nodes' tables.
 
@@ -112,6 +117,19 @@ class Plan:
         for step in self._steps:
             step.run(context, run)
         return {name: run.slots[slot] for name, slot in self._output_slots}
+
+
+def _timed(step: _Step, tell: Callable[[str, float], None]) -> Callable[..., Any]:
+    compute, node = step.compute, step.nodes[0]
+
+    def timed(*arguments: Any) -> Any:
+        begin = time.perf_counter()
+        try:
+            return compute(*arguments)
+        finally:
+            tell(node, time.perf_counter() - begin)
+
+    return timed
 
 
 def _node_step(operator: Operator, slots: Mapping[str, int]) -> _Step:

@@ -127,7 +127,9 @@ class Server:
         loop = asyncio.get_running_loop()
         for service in self._loaded.services:
             checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool)
-            model = await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool)
+            model = await loop.run_in_executor(
+                None, open_model, self._loaded, service, checked, self._pool, self._metrics
+            )
             self._models[model.service] = model
             logger.info("%s: %s loaded, model %r", self.party, model.service, model.info.name)
 

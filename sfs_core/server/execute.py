@@ -15,7 +15,7 @@ from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body, request_id, safe_error
 from sfs_core.server.observed import EXECUTE, Over, Watch
-from sfs_core.server.served import ServedModel, ServedModels
+from sfs_core.server.served import ServedModel, ServedModels, service_label
 
 __all__ = ["ExecuteHandler"]
 
@@ -49,7 +49,8 @@ class ExecuteHandler:
         except SfsError as error:
             return call.failed(error)
         if self._watch is not None:
-            call.over = self._watch(EXECUTE, message.service_spec.id, info, message.header.data)
+            service = service_label(self._models, message.service_spec.id)
+            call.over = self._watch(EXECUTE, service, info, message.header.data)
         model = self._models.get(message.service_spec.id)
         if model is not None and model.predictor is None:
             return self._answer_when_agreed(model, call)

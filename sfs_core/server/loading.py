@@ -19,7 +19,9 @@ from sfs_core.errors import ConfigError, FeatureError, SfsError
 from sfs_core.model.cache import fetch_package
 from sfs_core.model.package import Model, model_info, read_package
 from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
+from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.context import FeatureContext, PluginContext
+from sfs_core.server.observed import ObservedExecutor
 from sfs_core.server.served import ServedModel
 
 __all__ = ["CheckedModel", "check_model", "open_model"]
@@ -132,8 +134,21 @@ def _default_values(service: str, features: Features, schema: Schema) -> Default
         raise ConfigError(error.message, where=place) from None
 
 
-def open_model(loaded: LoadedConfig, service: LoadedService, checked: CheckedModel, pool: Pool) -> ServedModel:
+def open_model(
+    loaded: LoadedConfig,
+    service: LoadedService,
+    checked: CheckedModel,
+    pool: Pool,
+    metrics: ServerMetrics | None = None,
+) -> ServedModel:
     """Open the feature source and make what requests are answered with. Blocks.
+
+    Args:
+        loaded: the config.
+        service: the service in it.
+        checked: its model.
+        pool: for what takes long.
+        metrics: what is counted into, if anything.
 
     Raises:
         SfsError: the feature source cannot work.
@@ -151,7 +166,12 @@ def open_model(loaded: LoadedConfig, service: LoadedService, checked: CheckedMod
                 detail=type(error).__name__,
             ) from error
     config, features = loaded.config, service.config.features
-    executor = Executor(config.party, sorted(config.parties), checked.graph, checked.lookup, pool)
+    arguments = config.party, sorted(config.parties), checked.graph, checked.lookup, pool
+    if metrics is None:
+        executor = Executor(*arguments)
+    else:
+        executor = ObservedExecutor(*arguments)
+        executor.observe(service.config.service, metrics)
     return ServedModel(
         service.config.service,
         model_info(checked.model),

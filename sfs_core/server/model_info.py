@@ -11,7 +11,7 @@ from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body
 from sfs_core.server.observed import GET_MODEL_INFO, Over, Watch
-from sfs_core.server.served import ServedModels
+from sfs_core.server.served import ServedModels, service_label
 
 __all__ = ["ModelInfoHandler"]
 
@@ -43,7 +43,8 @@ class ModelInfoHandler:
             return encode_body(answer, info)
         over: Over | None = None
         if self._watch is not None:
-            over = self._watch(GET_MODEL_INFO, request.service_spec.id, info, request.header.data)
+            service = service_label(self._models, request.service_spec.id)
+            over = self._watch(GET_MODEL_INFO, service, info, request.header.data)
         self.answered.release()
         answer.service_spec.id = request.service_spec.id
         model = self._models.get(request.service_spec.id)

@@ -6,12 +6,14 @@ They stand in for their bases where a config asks for metrics or traces; otherwi
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
+from sfs_core.engine.executor import Executor
 from sfs_core.errors import ErrorCode, SfsError
 from sfs_core.link.outgoing import Channel
 from sfs_core.link.peer import PeerClient
@@ -19,11 +21,13 @@ from sfs_core.link.rpc import CallInfo
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.observe.trace_context import TraceContext, trace_of
 from sfs_core.proto.serving_pb2 import ModelInfo
+from sfs_core.sdk.feature_source import FeatureResult
 
 __all__ = [
     "EXECUTE",
     "GET_MODEL_INFO",
     "PREDICT",
+    "ObservedExecutor",
     "ObservedPeer",
     "Over",
     "Span",
@@ -34,6 +38,7 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
 EXECUTE: Final = "ExecutionService/Execute"
 GET_MODEL_INFO: Final = "ModelService/GetModelInfo"
 PREDICT: Final = "PredictionService/Predict"
@@ -167,6 +172,65 @@ class ObservedPeer(PeerClient):
             self._metrics.called_peer(self.party, action, code, now - begin, now)
         if span is not None:
             span.end(code, text)
+
+
+class ObservedExecutor(Executor):
+    """Counts executions and look-ups, and times them and their steps."""
+
+    def observe(self, service: str, metrics: ServerMetrics) -> None:
+        """Begin to count, for a service; once, before anything is executed."""
+        self._service, self._metrics = service, metrics
+        for plan in self.plans:
+            plan.observe(partial(self._step, str(plan.index)))
+
+    def execute(self, call: ExecuteCall) -> ExecuteReply | Awaitable[ExecuteReply]:
+        """As of the base."""
+        return _told(super().execute, partial(self._ran, call), call)
+
+    def _fetch(self, call: ExecuteCall, ids: list[str]) -> FeatureResult | Awaitable[FeatureResult]:
+        return _told(super()._fetch, partial(self._fetched, call), call, ids)
+
+    def _ran(self, call: ExecuteCall, seconds: float, now: float, error: BaseException | None) -> None:
+        features = "FS_NONE" if call.execution else "FS_SERVICE" if call.predefined is None else "FS_PREDEFINED"
+        self._metrics.ran(self._service, call.requester, _outcome(error)[0], features, seconds, now)
+
+    def _fetched(self, call: ExecuteCall, seconds: float, now: float, error: BaseException | None) -> None:
+        self._metrics.fetched(self._service, call.requester, _outcome(error)[0], seconds, now)
+
+    def _step(self, execution: str, node: str, seconds: float) -> None:
+        self._metrics.computed(self._service, execution, node, seconds, time.perf_counter())
+
+
+def _told(
+    function: Callable[..., T | Awaitable[T]],
+    tell: Callable[[float, float, BaseException | None], None],
+    *arguments: Any,
+) -> T | Awaitable[T]:
+    """What `function` gives, at once or later; `tell` learns how long it took, the time, and the error if any."""
+    begin = time.perf_counter()
+
+    def over(error: BaseException | None) -> None:
+        now = time.perf_counter()
+        tell(now - begin, now, error)
+
+    async def later(pending: Awaitable[T]) -> T:
+        try:
+            result = await pending
+        except BaseException as error:
+            over(error)
+            raise
+        over(None)
+        return result
+
+    try:
+        result = function(*arguments)
+    except Exception as error:
+        over(error)
+        raise
+    if inspect.isawaitable(result):
+        return later(result)
+    over(None)
+    return result
 
 
 def _outcome(error: BaseException | None) -> tuple[ErrorCode, str]:

@@ -18,7 +18,7 @@ from sfs_core.proto import apis_pb2
 from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.errors import decode_body, request_id, safe_error
 from sfs_core.server.observed import PREDICT, Span, Tracer, begin_call
-from sfs_core.server.served import ServedModels
+from sfs_core.server.served import ServedModels, service_label
 
 __all__ = ["PredictHandler"]
 
@@ -51,7 +51,8 @@ class PredictHandler:
             request = _decode(body, info)
             adopt_trace(request.headers, info.headers)
             if self._tracer is not None:
-                span = begin_call(self._tracer, PREDICT, request.service, info, request.headers)
+                service = service_label(self._models, request.service)
+                span = begin_call(self._tracer, PREDICT, service, info, request.headers)
             self._batcher_of(request).submit(request, deliver)
         except BodyError:
             raise

@@ -10,9 +10,10 @@ from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.predictor import Predictor
 from sfs_core.model.graph import Graph
+from sfs_core.observe.server_metrics import UNKNOWN
 from sfs_core.proto.serving_pb2 import ModelInfo
 
-__all__ = ["ServedModel", "ServedModels"]
+__all__ = ["ServedModel", "ServedModels", "service_label"]
 
 
 @dataclass(slots=True)
@@ -42,3 +43,8 @@ class ServedModel:
 
 ServedModels = Mapping[str, ServedModel]
 """By service id."""
+
+
+def service_label(models: ServedModels, service: str) -> str:
+    """A service id that somebody asked for, as it may be written down: only ids of services that there are."""
+    return service if service in models else UNKNOWN
