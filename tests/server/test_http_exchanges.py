@@ -395,7 +395,7 @@ def test_an_error_has_a_trace_id_of_its_own_otherwise(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}], ids=["new", "given"])
 def test_all_parties_log_the_same_id(cluster: Cluster, headers: dict[str, str]) -> None:
-    body = request(fs_params={"alice": {"query_datas": ["1"]}, "bob": {"query_datas": ["no such row"]}})
+    body = request(fs_params={"alice": {"query_datas": [IDS[1]]}, "bob": {"query_datas": ["no such row"]}})
     answer = cluster.ask(PREDICT, body, headers=JSON | headers)
     request_id = answer.message[1:33]
     assert not headers or request_id == TRACE
