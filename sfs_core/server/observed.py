@@ -20,7 +20,7 @@ from sfs_core.link.peer import PeerClient
 from sfs_core.link.rpc import CallInfo
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.observe.trace_context import TraceContext, trace_of
-from sfs_core.proto.serving_pb2 import ModelInfo
+from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.sdk.feature_source import FeatureResult
 
 __all__ = [
@@ -149,7 +149,7 @@ class ObservedPeer(PeerClient):
         future.add_done_callback(partial(self._over, "Execute", begin, span))
         return future
 
-    def model_info(self, service: str, timeout: float) -> asyncio.Future[ModelInfo]:
+    def model_info(self, service: str, timeout: float) -> asyncio.Future[GetModelInfoResponse]:
         """As of the base."""
         begin = time.perf_counter()
         span = self._span(GET_MODEL_INFO, service, None)
