@@ -48,6 +48,31 @@ class Calls:
 
     def start(self, handler: Handler, body: bytes, info: CallInfo, done: Done) -> bytes | Failure | None:
         """The answer, if there is one at once; else None, and `done` gets it later."""
+        begun = self._begin(handler, body, info)
+        if not isinstance(begun, asyncio.Future):
+            return begun
+        begun.add_done_callback(lambda _: self._finish(begun, done))
+        return None
+
+    async def answer(self, handler: Handler, body: bytes, info: CallInfo) -> bytes | Failure:
+        """The answer, for transports whose calls are coroutines; when this is cancelled, the handler's work is, too."""
+        begun = self._begin(handler, body, info)
+        if not isinstance(begun, asyncio.Future):
+            return begun
+        outcome: asyncio.Future[bytes | Failure] = begun.get_loop().create_future()
+
+        def deliver(answer: bytes | Failure) -> None:
+            if not outcome.done():
+                outcome.set_result(answer)
+
+        begun.add_done_callback(lambda _: self._finish(begun, deliver))
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            begun.cancel()
+            raise
+
+    def _begin(self, handler: Handler, body: bytes, info: CallInfo) -> bytes | Failure | asyncio.Future[bytes]:
         if self.stopping:
             return STOPPING
         if self._limit is not None and len(self._running) >= self._limit:
@@ -60,8 +85,7 @@ class Calls:
         except Exception as error:  # noqa: BLE001  a handler's failure must not end the connection
             return failure_of(error)
         self._running.add(future)
-        future.add_done_callback(lambda _: self._finish(future, done))
-        return None
+        return future
 
     def _finish(self, future: asyncio.Future[bytes], done: Done) -> None:
         self._running.discard(future)

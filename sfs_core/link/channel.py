@@ -14,8 +14,7 @@ from sfs_core.link.rpc import Encoding
 
 __all__ = ["PROTOCOLS", "Channel", "open_channel"]
 
-PROTOCOLS: Final = ("baidu_std", "http", "http:proto")
-_LATER: Final = ("h2", "h2:grpc")
+PROTOCOLS: Final = ("baidu_std", "http", "http:proto", "h2:grpc")
 
 
 def open_channel(
@@ -31,7 +30,7 @@ def open_channel(
         retry: what to try again; by default up to three times what cannot have run.
 
     Raises:
-        ConfigError: the address cannot be read, or the protocol is unknown or not served yet.
+        ConfigError: the address cannot be read, or the protocol is unknown.
     """
     place = parse_address(party, address)
     retry = retry or RetryPolicy()
@@ -41,5 +40,8 @@ def open_channel(
         return HttpChannel(party, place, Encoding.JSON, connect_timeout, retry)
     if protocol == "http:proto":
         return HttpChannel(party, place, Encoding.PROTO, connect_timeout, retry)
-    problem = "is not served yet by this version" if protocol in _LATER else "is unknown"
-    raise ConfigError(f"protocol {protocol!r} of party {party!r} {problem}", hint=f"use {', '.join(PROTOCOLS)}")
+    if protocol == "h2:grpc":
+        from sfs_core.link.grpc_channel import GrpcChannel  # noqa: PLC0415  slow to import
+
+        return GrpcChannel(party, place, connect_timeout, retry)
+    raise ConfigError(f"protocol {protocol!r} of party {party!r} is unknown", hint=f"use {', '.join(PROTOCOLS)}")

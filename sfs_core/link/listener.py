@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 from sfs_core.errors import ConfigError, ErrorCode
 from sfs_core.link.baidu_std import BaiduStdConnection
 from sfs_core.link.calls import Calls
 from sfs_core.link.connection import Connection, ListenerState
+from sfs_core.link.grpc_backend import GrpcBackend, SplicedConnection
 from sfs_core.link.http1 import HttpConnection
 from sfs_core.link.rpc import Limits, Routes
 from sfs_core.link.sniff import Sniffer, WireProtocol
@@ -18,25 +19,35 @@ from sfs_core.link.sniff import Sniffer, WireProtocol
 __all__ = ["Limits", "Listener"]
 
 _log = logging.getLogger(__name__)
-_SPEAKERS: Final[Mapping[WireProtocol, Callable[[ListenerState], Connection]]] = {
-    WireProtocol.BAIDU_STD: BaiduStdConnection,
-    WireProtocol.HTTP1: HttpConnection,
-}
 
 
 class Listener:
-    """Serves routes on one port, over `baidu_std` and HTTP/1.1.
+    """Serves routes on one port, over `baidu_std`, HTTP/1.1 and gRPC.
 
     Args:
         routes: what can be called.
         limits: what is put up with.
         name: of the port, in logs and errors: `service`, `communication`.
+        protocols: what is spoken; who speaks anything else is hung up on.
+        serving: what gRPC's health service says, see `set_serving`.
     """
 
-    def __init__(self, routes: Routes, *, limits: Limits | None = None, name: str = "port") -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        limits: Limits | None = None,
+        name: str = "port",
+        protocols: Collection[WireProtocol] = frozenset(WireProtocol),
+        serving: bool = True,
+    ) -> None:
         self._routes = routes
         self._limits = limits or Limits()
         self._name = name
+        self._protocols = protocols
+        self._serving = serving
+        self._speakers: Mapping[WireProtocol, Callable[[ListenerState], Connection]] = {}
+        self._grpc: GrpcBackend | None = None
         self._server: asyncio.Server | None = None
         self._state: ListenerState | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -54,6 +65,13 @@ class Listener:
         """
         loop = asyncio.get_running_loop()
         self._state = ListenerState(self._routes, self._limits, Calls(self._limits.max_calls), loop)
+        self._grpc = GrpcBackend(self._state, serving=self._serving)
+        speakers: dict[WireProtocol, Callable[[ListenerState], Connection]] = {
+            WireProtocol.BAIDU_STD: BaiduStdConnection,
+            WireProtocol.HTTP1: HttpConnection,
+            WireProtocol.HTTP2: partial(SplicedConnection, backend=self._grpc),
+        }
+        self._speakers = {protocol: speaker for protocol, speaker in speakers.items() if protocol in self._protocols}
         try:
             self._server = await loop.create_server(
                 self._accept, host, port, backlog=1024, reuse_port=share_port or None
@@ -72,15 +90,23 @@ class Listener:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
+    async def set_serving(self, serving: bool) -> None:
+        """What gRPC's health service says from now on: whether calls are answered as they should be."""
+        self._serving = serving
+        if self._grpc is not None:
+            await self._grpc.set_serving(serving)
+
     async def stop(self, grace: float) -> None:
         """Accept nothing more, finish running calls within `grace` seconds, close all connections."""
-        if self._server is None or self._state is None:
+        if self._server is None or self._state is None or self._grpc is None:
             return
         self._server.close()
         for connection in list(self._state.connections):
             if not connection.busy:
                 connection.close()
+        await self._grpc.begin_stop(grace)
         await self._state.calls.drain(grace)
+        await self._grpc.stop()
         for connection in list(self._state.connections):
             connection.close()
         await self._closed(within=1.0)
@@ -102,7 +128,7 @@ class Listener:
         if len(self._state.connections) >= self._limits.max_connections:
             _log.warning("%s port: a connection is refused, %d are open", self._name, self._limits.max_connections)
             return _Refusal()
-        return Sniffer(self._state, _SPEAKERS)
+        return Sniffer(self._state, self._speakers)
 
     def _sweep(self) -> None:
         """Close connections whose time is up."""

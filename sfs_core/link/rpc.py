@@ -36,9 +36,9 @@ class CallInfo:
 
     Args:
         encoding: of the request body, and of the answer that is expected.
-        transport: `baidu_std` or `http`.
+        transport: `baidu_std`, `http` or `grpc`.
         peer: address of the other end; for the party's own log only.
-        headers: HTTP headers with lower-case names; empty for `baidu_std`.
+        headers: HTTP headers, or gRPC's metadata, with lower-case names; empty for `baidu_std`.
         timeout: seconds the caller is going to wait, where it said so.
     """
 
@@ -65,12 +65,14 @@ class Limits:
 
     Args:
         max_body: bytes of a request body, also after decompression.
-        max_header: bytes of an HTTP request's line and headers, or of a frame's meta data.
+        max_header: bytes of an HTTP request's line and headers, of gRPC's metadata, or of a frame's meta data.
         header_timeout: seconds for the first bytes of a connection, and for the head of a request once it has begun.
         body_timeout: seconds for the rest of a request.
-        idle_timeout: seconds that an HTTP connection may stay open without a request. `baidu_std` connections stay
-            open, as peers expect; TCP keep-alive finds the dead ones.
+        idle_timeout: seconds that an HTTP connection may stay open without a request; HTTP/2 clients are asked after
+            so many whether they are still there. `baidu_std` connections stay open, as peers expect; TCP keep-alive
+            finds the dead ones.
         max_connections: further ones are closed at once.
+        max_streams: calls under way at a time on one HTTP/2 connection; clients wait with further ones.
         max_calls: answers being worked on at a time, None for any number; further calls are refused.
     """
 
@@ -80,6 +82,7 @@ class Limits:
     body_timeout: float = 60.0
     idle_timeout: float = 75.0
     max_connections: int = 10_000
+    max_streams: int = 100
     max_calls: int | None = None
 
 

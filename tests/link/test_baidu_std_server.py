@@ -150,7 +150,6 @@ def test_a_burst_is_answered_in_one_go(run):
         call() + b"nonsense....",
         b"nonsense",
         b"\x16\x03\x01\x02\x00\x01",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"PRX",
     ],
 )

@@ -1,0 +1,146 @@
+"""HTTP/2 at a listener: its connections are spliced to a gRPC server inside this process.
+
+The server starts with the first such connection. It listens in a private folder; the unix sockets that connect to it
+have names, so that a call leads back to the connection it came by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import logging
+import shutil
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from sfs_core.link.connection import Connection, ListenerState
+from sfs_core.link.splice import SpliceEnd
+
+if TYPE_CHECKING:
+    from sfs_core.link.grpc_server import GrpcServer
+
+__all__ = ["GrpcBackend", "SplicedConnection"]
+
+_log = logging.getLogger(__name__)
+_ANSWER_SECONDS: Final = 1.0
+"""How long the last answers may take to leave when the server stops."""
+
+
+class GrpcBackend:
+    """The gRPC server of a listener, and the way to it.
+
+    Args:
+        state: of the listener.
+        serving: what the health service says.
+    """
+
+    def __init__(self, state: ListenerState, *, serving: bool) -> None:
+        self._state = state
+        self._serving = serving
+        self._starting: asyncio.Task[GrpcServer] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._folder: Path | None = None
+        self._names = itertools.count(1)
+        self._connections: dict[str, Connection] = {}
+
+    async def start(self) -> GrpcServer:
+        """The server, which is started unless it has been."""
+        if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
+            self._starting = asyncio.create_task(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> GrpcServer:
+        loop = self._state.loop
+        module = await loop.run_in_executor(None, importlib.import_module, "sfs_core.link.grpc_server")
+        library = importlib.import_module("sfs_core.link.grpc_library")
+        if self._folder is None:
+            self._folder = library.private_folder()
+        target = f"unix:{quote(str(self._folder / 'server'))}"
+        server: GrpcServer = module.GrpcServer(self._state, target, self._connection_at, self._serving)
+        await server.start()
+        return server
+
+    def _connection_at(self, peer: str) -> Connection | None:
+        return self._connections.get(peer.rpartition("/")[2])
+
+    async def splice(self, connection: SplicedConnection) -> None:
+        """Connect to the server and let bytes flow."""
+        await self.start()
+        assert self._folder is not None
+        name = str(next(self._names))
+        inner = socket.socket(socket.AF_UNIX)
+        try:
+            inner.setblocking(False)
+            inner.bind(str(self._folder / name))
+            (self._folder / name).unlink()  # the name alone is of use
+            inner.connect(str(self._folder / "server"))
+            _, end = await self._state.loop.create_unix_connection(SpliceEnd, sock=inner)
+        except BaseException:
+            inner.close()
+            raise
+        connection.name = name
+        self._connections[name] = connection
+        connection.join(end)
+
+    def forget(self, connection: SplicedConnection) -> None:
+        """A connection is gone."""
+        self._connections.pop(connection.name, None)
+
+    async def set_serving(self, serving: bool) -> None:
+        """What the health service says from now on."""
+        self._serving = serving
+        if self._starting is not None:
+            server = await self.start()
+            await server.set_serving(serving)
+
+    async def begin_stop(self, grace: float) -> None:
+        """Have clients told to go; calls under way may take `grace` seconds."""
+        if self._starting is None:
+            return
+        server = await self.start()
+        self._stopping = asyncio.create_task(server.stop(grace))
+
+    async def stop(self) -> None:
+        """End: the answers of all calls have been given, or never will be."""
+        if self._starting is not None and self._stopping is not None:
+            server = await self.start()
+            await server.stop(_ANSWER_SECONDS)
+            await self._stopping
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class SplicedConnection(SpliceEnd, Connection):
+    """A connection that speaks HTTP/2."""
+
+    def __init__(self, state: ListenerState, backend: GrpcBackend) -> None:
+        super().__init__(state)
+        self._backend = backend
+        self._connecting: asyncio.Task[None] | None = None
+        self.name = ""
+        """Of the unix socket that it is spliced with."""
+
+    @property
+    def busy(self) -> bool:
+        """The gRPC server closes it when its last answer has left."""
+        return self._other is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            await self._backend.splice(self)
+        except Exception as error:  # noqa: BLE001  whatever it is, this connection cannot be served
+            _log.error("gRPC cannot be served: %s: %s", type(error).__name__, error)
+            self.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._backend.forget(self)
