@@ -33,7 +33,7 @@ __all__ = [
     "Tracing",
 ]
 
-_LATER_PROTOCOLS: Final = ("h2", "h2:grpc", "grpc")
+_PROTOCOLS: Final = ("baidu_std", "http", "http:proto", "h2:grpc")
 
 
 def _address(value: str) -> str:
@@ -52,6 +52,8 @@ class Listen(_Section):
     """Address that all ports are bound to."""
     service: Port | None = None
     """Port for callers; absent: this party answers peers only. 0 takes any free one."""
+    grpc: Port | None = None
+    """Port for callers that speak gRPC and nothing else; the service port speaks it too. 0 takes any free one."""
     communication: Port
     """Port for the other parties. 0 takes any free one."""
     metrics: Port | None = None
@@ -59,9 +61,9 @@ class Listen(_Section):
 
     @model_validator(mode="after")
     def _different(self) -> Listen:
-        ports = [port for port in (self.service, self.communication, self.metrics) if port]
+        ports = [port for port in (self.service, self.grpc, self.communication, self.metrics) if port]
         if len(set(ports)) < len(ports):
-            raise ValueError("service, communication and metrics need different ports")
+            raise ValueError("service, grpc, communication and metrics need different ports")
         return self
 
 
@@ -105,7 +107,7 @@ class Link(_Section):
     """How peers are called."""
 
     protocol: str = "baidu_std"
-    """`baidu_std`, `http` (JSON) or `http:proto`; the same at all parties. Incoming calls may use any of them."""
+    """`baidu_std`, `http` (JSON), `http:proto` or `h2:grpc`. Incoming calls may use any of them."""
     timeout: Seconds = 2.0
     """For one call to a peer, retries included."""
     connect_timeout: Seconds = 0.5
@@ -120,10 +122,10 @@ class Link(_Section):
     @field_validator("protocol")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value in _LATER_PROTOCOLS:
-            raise ValueError(f"{value!r} is not served by this version; use baidu_std, http or http:proto")
-        if value not in ("baidu_std", "http", "http:proto"):
-            raise ValueError("one of baidu_std, http, http:proto is expected")
+        if value in ("h2", "grpc"):
+            raise ValueError(f"{value!r} is not spoken here; gRPC is called h2:grpc")
+        if value not in _PROTOCOLS:
+            raise ValueError(f"one of {', '.join(_PROTOCOLS)} is expected")
         return value
 
 

@@ -22,6 +22,7 @@ from sfs_core.link.listener import Limits, Listener
 from sfs_core.link.peer import PeerClient
 from sfs_core.link.retry import retry_policy
 from sfs_core.link.rpc import Handler, Routes
+from sfs_core.link.sniff import WireProtocol
 from sfs_core.model.consistency import specified_parties
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
@@ -84,6 +85,7 @@ class Server:
         self._exposer: Listener | None = None
         self._communication: Listener | None = None
         self._service: Listener | None = None
+        self._grpc: Listener | None = None
         self.party = self._config.party
         self.host = self._config.listen.host
         self.services = tuple(s.config.service for s in loaded.services)
@@ -105,6 +107,11 @@ class Server:
         """The port that Prometheus reads; None where there is none, or not yet."""
         return self._exposer.port if self._exposer else None
 
+    @property
+    def grpc_port(self) -> int | None:
+        """The port for gRPC alone; None where there is none, or not yet."""
+        return self._grpc.port if self._grpc else None
+
     async def start(self) -> None:
         """Load, open, agree; returns when predictions are answered.
 
@@ -116,7 +123,7 @@ class Server:
             await self._open_exposer()
             await self._open_communication()
             await self._agree_on_all()
-            await self._open_service()
+            await self._open_for_callers()
         except BaseException:
             await self.stop(grace=0)
             raise
@@ -166,7 +173,7 @@ class Server:
             self.control = ControlService(bulk.requester, self._rows_when_ready)
             handlers[_CONTROL] = self.control
         routes = Routes(handlers, communication_pages(self._models))
-        self._communication = Listener(routes, limits=self._limits(), name="communication")
+        self._communication = Listener(routes, limits=self._limits(), name="communication", serving=False)
         listen = self._config.listen
         await self._communication.start(listen.host, listen.communication)
         logger.info("%s: peers are answered at %s:%d", self.party, listen.host, self._communication.port)
@@ -234,10 +241,9 @@ class Server:
         model.executor.per_row_parties = frozenset({self.party, *able})
         return model.executor.per_row_parties
 
-    async def _open_service(self) -> None:
-        listen = self._config.listen
-        if listen.service is None:
-            return
+    async def _open_for_callers(self) -> None:
+        assert self._communication is not None
+        await self._communication.set_serving(True)
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.PredictionService", "Predict"): PredictHandler(
                 self.party, self._models, self._observers(), self._tracer
@@ -245,9 +251,15 @@ class Server:
             (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch),
         }
         routes = Routes(handlers, service_pages(self._models))
-        self._service = Listener(routes, limits=self._limits(), name="service")
-        await self._service.start(listen.host, listen.service)
-        logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
+        listen = self._config.listen
+        if listen.service is not None:
+            self._service = Listener(routes, limits=self._limits(), name="service")
+            await self._service.start(listen.host, listen.service)
+            logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
+        if listen.grpc is not None:
+            self._grpc = Listener(routes, limits=self._limits(), name="grpc", protocols=[WireProtocol.HTTP2])
+            await self._grpc.start(listen.host, listen.grpc)
+            logger.info("%s: callers are answered over gRPC at %s:%d", self.party, listen.host, self._grpc.port)
 
     def _observers(self) -> list[Callable[[PredictionEvent], None]]:
         """What is to be told of every prediction."""
@@ -285,7 +297,7 @@ class Server:
         if self.ready.is_set():
             self.ready.clear()
             self._registry.notify_server_stopping(self)
-        for listener in (self._service, self._communication, self._exposer):
+        for listener in (self._service, self._grpc, self._communication, self._exposer):
             if listener is not None:
                 await listener.stop(grace)
         for peer in self._peers.values():

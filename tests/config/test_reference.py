@@ -227,7 +227,7 @@ def test_model_sources(model: dict[str, Any], expected: dict[str, Any], write: W
             "clusterConf.parties[1].id: this party is listed",
         ),
         ("clusterConf.parties", [{"id": "alice", "address": "a:1"}], "clusterConf.parties: at least 2 are expected"),
-        ("clusterConf.channelDesc", {"protocol": "h2"}, "clusterConf.channelDesc.protocol: 'h2' is not served"),
+        ("clusterConf.channelDesc", {"protocol": "h2"}, "clusterConf.channelDesc.protocol: 'h2' is not spoken here"),
         ("clusterConf.channelDesc", {"tlsConfig": {}}, "clusterConf.channelDesc.tlsConfig: TLS is not served"),
         (
             "clusterConf.channelDesc.retryPolicyConfig",

@@ -109,7 +109,7 @@ def _scores(result: Path) -> np.ndarray:
     return np.array([float(row[column]) for row in rows])
 
 
-@pytest.mark.parametrize("protocol", ["baidu_std", "http"])
+@pytest.mark.parametrize("protocol", ["baidu_std", "http", "h2:grpc"])
 @pytest.mark.parametrize("name", [*CASES, *ENCRYPTED])
 def test_the_reference_asks_and_ours_helps(
     name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
@@ -128,7 +128,7 @@ def test_the_reference_asks_and_ours_helps(
         reference.kill()
 
 
-@pytest.mark.parametrize("protocol", ["baidu_std", "http"])
+@pytest.mark.parametrize("protocol", ["baidu_std", "http", "h2:grpc"])
 @pytest.mark.parametrize("name", [*CASES, *ENCRYPTED])
 def test_ours_asks_and_the_reference_helps(
     name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
