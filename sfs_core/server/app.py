@@ -144,7 +144,8 @@ class Server:
         listen = self._config.listen
         if listen.metrics is None or self._metrics is None:
             return
-        self._exposer = Listener(Routes({}, {"/metrics": self._metrics.page}), name="metrics")
+        routes = Routes({}, {"/metrics": self._metrics.page})
+        self._exposer = Listener(routes, name="metrics", protocols=[WireProtocol.HTTP1])
         await self._exposer.start(listen.host, listen.metrics)
 
     def _peer(self, party: str, address: str) -> PeerClient:
