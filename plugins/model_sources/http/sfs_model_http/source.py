@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -80,7 +82,7 @@ class HttpModelSource(ModelSource):
             ConfigError: `ca_file` cannot be used (code 3).
         """
         url = _checked_url(path)
-        connector = aiohttp.TCPConnector(ssl=self._tls_context())
+        connector = aiohttp.TCPConnector(ssl=self._tls_context(), socket_factory=_Guard())
         try:
             async with (
                 asyncio.timeout(self.config.timeout),
@@ -95,6 +97,8 @@ class HttpModelSource(ModelSource):
                 with to.open("xb") as file:  # core removes it when this fails
                     await self._save(session, url, _Partial(file, progress))
         except aiohttp.ClientError as error:
+            if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, PermissionError):
+                raise _failed("the web server redirects from outside to an address inside this network", url) from None
             raise _failed(f"the web server does not deliver ({type(error).__name__})", url) from None
         except TimeoutError:
             raise _failed("the download takes too long", url, "a longer `timeout` may help") from None
@@ -176,6 +180,29 @@ def _redirected(url: URL, headers: Mapping[str, str]) -> URL:
     if url.scheme == "https" and target.scheme == "http":
         raise _failed("the web server redirects from https to http, which is not followed", url)
     return target
+
+
+class _Guard:
+    """Makes the sockets of one download, none of which leads inside once one has led outside.
+
+    A server out there could otherwise make this machine ask servers that only this machine can reach.
+    """
+
+    def __init__(self) -> None:
+        self._outside = False
+
+    def __call__(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, (host, *_) = address
+        inside = _is_inside(str(host))
+        if inside and self._outside:
+            raise PermissionError
+        self._outside |= not inside
+        return socket.socket(family, kind, protocol)
+
+
+def _is_inside(host: str) -> bool:
+    """Whether an address is one that not everybody can reach: private, loopback, link-local."""
+    return not ipaddress.ip_address(host.partition("%")[0]).is_global
 
 
 class _Partial:

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import pytest
-import sfs_model_http
+import sfs_model_http.source
 from pydantic import ValidationError
 from sfs_model_http.source import HttpModelConfig, HttpModelSource
 
@@ -172,6 +172,31 @@ async def test_secrets_go_to_the_first_server_only(web, fetch):
         assert (headers["authorization"], headers["x-key"]) == ("bearer t0ken", "s3cret")
     assert not {"authorization", "x-key"} & other.asked[0][1].keys()
     await other.stop()
+
+
+async def test_servers_outside_cannot_redirect_inside(web, fetch, refused, monkeypatch):
+    """Whatever way the inner address is written; 127.0.0.2 stands for a server on the internet."""
+    monkeypatch.setattr(sfs_model_http.source, "_is_inside", lambda host: host != "127.0.0.2")
+    outside = WebServer()
+    await outside.start("127.0.0.2")
+    port = web.url.rpartition(":")[2]
+    web.pages |= {"/p": page(), "/out": redirect(f"{outside.url}/in")}
+    for host in ("127.0.0.1", "localhost", "2130706433", "127.1", "0x7f000001"):
+        outside.pages["/in"] = redirect(f"http://{host}:{port}/p")
+        await refused(f"{outside.url}/in", text="redirects from outside|does not deliver")
+        assert web.asked == []
+    await refused(f"{web.url}/out", text="redirects from outside")  # not even back to where it came from
+    assert [path for path, _ in web.asked] == ["/out"]
+    outside.pages["/in"] = redirect(f"{outside.url}/p")
+    outside.pages["/p"] = page()
+    assert await fetch(f"{web.url}/out", to="from inside to outside") == CONTENT
+    await outside.stop()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1%eth0", "fd00::1"])
+def test_addresses_inside(host):
+    assert sfs_model_http.source._is_inside(host)
+    assert not sfs_model_http.source._is_inside("8.8.8.8")
 
 
 async def test_redirects_end(web, refused):
