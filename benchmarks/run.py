@@ -11,7 +11,6 @@ processes per request, so the load generator, which shares the cores, does not c
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -55,10 +54,10 @@ class Target:
     processes: Sequence[int]
     slices: list[tuple[float, float, list[float]]] = field(default_factory=list)  # requests/s, CPU s/request, latencies
 
-    async def slice(self, callers: int, seconds: float) -> None:
+    def slice(self, callers: int, seconds: float) -> None:
         """One slice of load; its figures are kept."""
         before, begin = _cpu_seconds(self.processes), time.perf_counter()
-        latencies = await self.load.run(callers, seconds)
+        latencies = self.load.run(callers, seconds)
         elapsed, used = time.perf_counter() - begin, _cpu_seconds(self.processes) - before
         self.slices.append((len(latencies) / elapsed, used / max(len(latencies), 1), latencies))
 
@@ -176,12 +175,12 @@ def _bodies(model: str, rows: int) -> list[bytes]:
 
 
 # -------------------------------------------------------------------------- the run
-async def _measure(targets: Sequence[Target], callers: int, seconds: float, rounds: int) -> None:
+def _measure(targets: Sequence[Target], callers: int, seconds: float, rounds: int) -> None:
     for target in targets:
-        await target.load.run(callers, seconds / 4)  # warm up
+        target.load.run(callers, seconds / 4)  # warm up
     for _ in range(rounds):
         for target in targets:
-            await target.slice(callers, seconds)
+            target.slice(callers, seconds)
 
 
 def _case(
@@ -198,7 +197,7 @@ def _case(
         Target("asgi echo", HttpLoad(ports[1], "/", bodies, b"fs_params"), processes[1]),
         Target("framed echo", PrpcLoad(ports[2], bodies), processes[2]),
     ]
-    asyncio.run(_measure(targets, callers, options.seconds, options.rounds))
+    _measure(targets, callers, options.seconds, options.rounds)
     figures = {target.name: target.figures() for target in targets}
     ratio = {name: figures["sfs"]["cpu_us"] / figures[name]["cpu_us"] for name in ("asgi echo", "framed echo")}
     return {"model": model, "rows": rows, "callers": callers, "figures": figures, "cpu_ratio": ratio}
