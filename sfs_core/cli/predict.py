@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from sfs_core.cli.callers import find_target, read_ids
 from sfs_core.errors import ErrorCode, PeerError, RequestError, SfsError
 
 __all__ = ["command"]
@@ -45,10 +46,10 @@ def command(
     the rest): sfs predict alice.yaml 17 18, or
     sfs predict http://127.0.0.1:9010 --service demo --party alice --party bob 17 18
     """
-    wanted = [*ids, *(_ids_of(ids_file, id_column) if ids_file else [])]
+    wanted = [*ids, *(read_ids(ids_file, id_column) if ids_file else [])]
     if not wanted:
         raise click.UsageError("no ids given: name them after the target, or use --ids-file")
-    url, service, parties = _target(target, service, parties)
+    url, service, parties = find_target(target, service, parties)
     blocks = [wanted[i : i + _ROWS_PER_REQUEST] for i in range(0, len(wanted), _ROWS_PER_REQUEST)]
     answers = ((block, _predict(url, service, parties, block, timeout)) for block in blocks)
     if as_json:
@@ -78,41 +79,6 @@ def _print_scores(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
     if not names:
         writer.writerows([["id"], *([id_] for id_ in unscored)])
     return len(unscored)
-
-
-def _ids_of(file: Path, column: str) -> list[str]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
-            reader = csv.DictReader(text)
-            if column not in (reader.fieldnames or ()):
-                raise RequestError(f"{file} has no column {column!r}", hint="name the column with --id-column")
-            return [_id_in(row, column, f"{file}:{reader.line_num}") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{file} is no CSV file that can be read ({type(error).__name__})") from None
-
-
-def _id_in(row: Mapping[str, str | None], column: str, where: str) -> str:
-    value = row[column]
-    if value is None:
-        raise RequestError(f"the line ends before column {column!r}", where=where)
-    return value
-
-
-def _target(target: str, service: str | None, parties: Sequence[str]) -> tuple[str, str, tuple[str, ...]]:
-    if target.startswith(("http://", "https://")):
-        if not service or not parties:
-            raise click.UsageError("with a URL, --service and --party (one for each party) are needed")
-        return target, service, tuple(parties)
-    from sfs_core.config.loader import read_config  # noqa: PLC0415 - a URL needs no config code
-
-    config = read_config(Path(target)).config
-    names = [s.service for s in config.services]
-    service = service or (names[0] if len(names) == 1 else None)
-    if service not in names:
-        raise click.UsageError(f"--service must be one of {', '.join(names)}")
-    if not config.listen.service:
-        raise RequestError(f"{target} opens no service port", hint="ask a party whose config has listen.service")
-    return f"http://{config.listen.host}:{config.listen.service}", service, tuple(config.parties)
 
 
 def _predict(url: str, service: str, parties: Sequence[str], ids: Sequence[str], timeout: float) -> dict[str, Any]:
