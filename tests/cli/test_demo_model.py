@@ -23,7 +23,7 @@ from sfs_core.cli.demo_model import (
 )
 from sfs_core.codec.prediction import FeatureParam, PredictRequest
 from sfs_core.host.registry import Registry
-from tests.support.inprocess import predictors
+from sfs_core.testing import predictors
 
 
 @pytest.fixture(scope="module")

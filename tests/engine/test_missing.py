@@ -25,7 +25,7 @@ from sfs_core.engine.predictor import Predictor
 from sfs_core.model.package import write_package
 from sfs_core.model.split import Tree, split_linear, split_trees
 from tests.support.clusters import registry
-from tests.support.inprocess import predictors
+from sfs_core.testing import predictors
 
 PARTIES = ("alice", "bob", "carol")
 ROWS = 16

@@ -9,8 +9,8 @@ import pytest
 
 from sfs_core.codec.prediction import FeatureParam, PredictRequest
 from sfs_core.host.registry import Registry
+from sfs_core.testing import predictors
 from tests.support.cases import PLAIN, load_case
-from tests.support.inprocess import predictors
 
 
 @pytest.fixture(scope="module")

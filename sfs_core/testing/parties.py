@@ -29,9 +29,11 @@ from sfs_core.proto import apis_pb2
 from sfs_core.sdk.context import FeatureContext
 from sfs_core.server.keys import cluster_of, prepare_operators
 
+__all__ = ["predictors"]
+
 
 @dataclass
-class InProcessPeer:
+class _InProcessPeer:
     """A party reached through bytes."""
 
     executor: Executor
@@ -89,7 +91,7 @@ def predictors(
             party,
             graphs[party],
             executor,
-            {other: InProcessPeer(e) for other, e in executors.items() if other != party},
+            {other: _InProcessPeer(e) for other, e in executors.items() if other != party},
             specified,
             timeout=10.0,
             max_rows=100_000,

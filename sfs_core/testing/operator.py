@@ -1,0 +1,341 @@
+"""The contract of operators."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from sfs_core.batch import Batch, Row, Schema
+from sfs_core.errors import GraphError, SfsError
+from sfs_core.host.registry import Kind
+from sfs_core.sdk.operator import AttributeValue, Cluster, ComputeContext, Operator
+from sfs_core.testing.contract import Contract, installed
+from sfs_core.testing.making import PARTY, assert_fused_equals_single, make_operator, plain_rows
+from sfs_core.testing.source import assert_is_ours
+
+__all__ = ["OperatorCase", "OperatorContract"]
+
+_MANY: Final = 200
+Table = Sequence[Row]
+MakeTable = Callable[[Schema, Table], Batch]
+Inputs = list[Any]  # per parent a Batch, or for a mergeable operator a list of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorCase:
+    """An operator in a node, and what it should compute.
+
+    Args:
+        component: the operator's name.
+        attributes: the node's, as plain values.
+        inputs: per parent (one entry for an entry node) a table of at least two rows, as tuples in the order of
+            `input_schemas()`; for a mergeable operator a list of such tables, one per party, of as many parties as it
+            can merge, at least two.
+        expected: the output's rows.
+        parents: the node's parents.
+        takes_nulls: whether a null is a value to it; otherwise it must refuse nulls.
+        parties: the numbers of parties that a mergeable operator works with.
+        context: who computes for whom.
+        cluster: what `prepare` is given.
+        execution: operators of an execution, parents before children, in which this operator's class fuses nodes;
+            without it, three nodes like the case's side by side are tried.
+    """
+
+    component: str
+    attributes: Mapping[str, Any]
+    inputs: Sequence[Any]
+    expected: Table
+    parents: tuple[str, ...] = ()
+    takes_nulls: bool = False
+    parties: tuple[int, ...] = (2, 3)
+    context: ComputeContext = field(default_factory=lambda: ComputeContext(PARTY, PARTY))
+    cluster: Cluster = field(default_factory=lambda: Cluster(PARTY, (PARTY, "bob"), {}, b""))
+    execution: Sequence[Operator] = ()
+
+
+class OperatorContract(Contract):
+    """Rules that every operator keeps; a subclass defines the fixture `case`, an `OperatorCase`."""
+
+    contract_kind: ClassVar[Kind] = "operator"
+    contract_title: ClassVar[str] = "operator"
+
+    # ----------------------------------------------------------------------------------- using an operator
+    def make(self, case: OperatorCase, changes: Mapping[str, Any] | None = None, name: str = "node") -> Operator:
+        """The case's operator, prepared; with other attributes where there are changes."""
+        cls = installed().operator(case.component)
+        attributes = {key: value for key, value in {**case.attributes, **(changes or {})}.items() if value is not None}
+        operator = make_operator(cls, attributes, case.parents, name=name)
+        operator.prepare(case.cluster)
+        return operator
+
+    def inputs(self, case: OperatorCase, operator: Operator, make: MakeTable) -> Inputs:
+        """The case's tables, each made by `make` of a schema and rows."""
+        schemas = operator.input_schemas()
+        assert len(schemas) == len(case.inputs), f"{len(schemas)} input schemas for {len(case.inputs)} inputs"
+        if operator.definition.mergeable:
+            return [[make(s, rows) for rows in tables] for s, tables in zip(schemas, case.inputs, strict=True)]
+        return [make(schema, rows) for schema, rows in zip(schemas, case.inputs, strict=True)]
+
+    def _rows(self, case: OperatorCase, operator: Operator, inputs: Inputs) -> list[tuple[Any, ...]]:
+        return plain_rows(operator.compute(case.context, *inputs))
+
+    # ---------------------------------------------------------------------------- rules: what it says of itself
+    def test_it_is_described(self, case: OperatorCase) -> None:
+        """`sfs plugins explain` shows what it does, and what each attribute means."""
+        definition = installed().operator(case.component).definition
+        assert definition.description, "its class has no docstring"
+        assert definition.version, "it has no version"
+        for attribute in definition.attributes:
+            assert attribute.description, f"attribute {attribute.name!r} has no description"
+
+    def test_mandatory_attributes_are_needed(self, case: OperatorCase) -> None:
+        """A node without one is refused when the model is loaded."""
+        for attribute in installed().operator(case.component).definition.attributes:
+            if attribute.name in case.attributes and not _is_optional(attribute.default):
+                with pytest.raises(GraphError, match=attribute.name):
+                    self.make(case, {attribute.name: None})
+
+    def test_attributes_of_another_type_are_refused(self, case: OperatorCase) -> None:
+        """A list of numbers is no text."""
+        for attribute in installed().operator(case.component).definition.attributes:
+            wrong = AttributeValue("s", "7") if attribute.case != "s" else AttributeValue("i64s", [7])
+            with pytest.raises(GraphError, match=attribute.name):
+                self.make(case, {attribute.name: wrong})
+
+    # --------------------------------------------------------------------------------- rules: what it computes
+    def test_the_output_is_as_expected(self, case: OperatorCase) -> None:
+        """The case's rows give the case's results."""
+        operator = self.make(case)
+        _assert_close(self._rows(case, operator, self.inputs(case, operator, _columns)), case.expected)
+
+    def test_the_output_has_the_declared_schema(self, case: OperatorCase) -> None:
+        """The very schema that `output_schema` gives, whatever the number of rows."""
+        operator = self.make(case)
+        for count in (1, _MANY):
+            output = operator.compute(case.context, *self.inputs(case, operator, _repeated(count)))
+            if len(operator.output_schema()):
+                assert output.schema is operator.output_schema()
+            output.to_arrow().validate(full=True)
+
+    def test_no_rows_give_no_rows(self, case: OperatorCase) -> None:
+        """An empty table is computed with."""
+        self._assert_rows(case, 0)
+
+    def test_one_row_gives_one_row(self, case: OperatorCase) -> None:
+        """A single row has the result that it has among others."""
+        self._assert_rows(case, 1)
+
+    def test_many_rows_give_as_many_rows(self, case: OperatorCase) -> None:
+        """A row's result does not depend on how many others there are."""
+        self._assert_rows(case, _MANY)
+
+    def _assert_rows(self, case: OperatorCase, count: int) -> None:
+        operator = self.make(case)
+        rows = self._rows(case, operator, self.inputs(case, operator, _repeated(count)))
+        assert len(rows) == count
+        _assert_close(rows, _cycled(case.expected, count))
+
+    def test_all_forms_of_a_batch_agree(self, case: OperatorCase) -> None:
+        """Rows, one matrix, NumPy columns and Arrow columns hold the same values."""
+        for count in (1, 2, _MANY):
+            operator = self.make(case)
+            found = {
+                name: self._rows(case, operator, self.inputs(case, operator, _repeated(count, form)))
+                for name, form in _FORMS.items()
+            }
+            for name, rows in found.items():
+                assert _are_close(rows, found["columns"]), f"{name}: {rows[:5]}\ncolumns: {found['columns'][:5]}"
+
+    def test_equal_inputs_give_equal_outputs(self, case: OperatorCase) -> None:
+        """Again, and by another instance."""
+        one, other = self.make(case), self.make(case)
+        outputs = [self._rows(case, each, self.inputs(case, each, _columns)) for each in (one, one, other)]
+        assert outputs[0] == outputs[1] == outputs[2]
+
+    def test_its_inputs_stay_as_they_are(self, case: OperatorCase) -> None:
+        """Tables belong to others, too: nobody writes into them."""
+        operator = self.make(case)
+        inputs = self.inputs(case, operator, _columns)
+        before = copy.deepcopy([plain_rows(batch) for batch in _flat(inputs)])
+        operator.compute(case.context, *inputs)
+        assert [plain_rows(batch) for batch in _flat(inputs)] == before
+
+    def test_threads_do_not_disturb_each_other(self, case: OperatorCase) -> None:
+        """One instance serves all requests."""
+        operator = self.make(case)
+        one, many = [self.inputs(case, operator, _repeated(count)) for count in (1, _MANY)]
+        expected = [self._rows(case, operator, inputs) for inputs in (one, many)]
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(lambda inputs: self._rows(case, operator, inputs), [one, many] * 8))
+        assert results == expected * 8
+
+    # ------------------------------------------------------------------------------- rules: what it refuses
+    def test_nulls_are_refused_or_computed(self, case: OperatorCase) -> None:
+        """A null where a value is needed is an error; it is not zero."""
+        operator = self.make(case)
+        for inputs in _with_a_null(self.inputs(case, operator, _columns)):
+            error = _error(operator, case.context, inputs)
+            assert error is None or isinstance(error, SfsError), f"{type(error).__name__} came out; raise an SfsError"
+            assert case.takes_nulls or error, "a null was computed with as if it were a value"
+            assert not (case.takes_nulls and error), f"the case says that it takes nulls: {error}"
+
+    def test_odd_numbers_are_computed_or_refused(self, case: OperatorCase) -> None:
+        """NaN, infinities and large numbers reach a server: there is a result or an SfsError, and no crash."""
+        operator = self.make(case)
+        for odd in (math.nan, math.inf, -math.inf, 1e308, -0.0):
+            if error := _error(operator, case.context, self.inputs(case, operator, _all_odd(odd))):
+                assert_is_ours(error)
+
+    # ------------------------------------------------------------------------------ rules: parties and fusion
+    def test_it_merges_the_tables_of_parties(self, case: OperatorCase) -> None:
+        """A mergeable operator takes the tables of two parties, and of three."""
+        operator = self.make(case)
+        if not operator.definition.mergeable:
+            pytest.skip("it is not mergeable")
+        inputs = self.inputs(case, operator, _columns)
+        for parties in case.parties:
+            some = [[tables[i % len(tables)] for i in range(parties)] for tables in inputs]
+            output = operator.compute(case.context, *some)
+            assert output.num_rows == some[0][0].num_rows
+
+    def test_fused_nodes_compute_what_single_ones_do(self, case: OperatorCase) -> None:
+        """Whether nodes are fused, nobody can tell from tables or errors."""
+        cls = installed().operator(case.component)
+        if cls.fuse.__func__ is Operator.fuse.__func__:  # type: ignore[attr-defined]
+            pytest.skip("it fuses nothing")
+        operators = case.execution or [self.make(case, name=f"node{i}") for i in range(3)]
+        fused: set[Any] = set()
+        for form in _FORMS.values():
+            for count in (0, 1, 2, _MANY):
+                features, tables = self._execution_inputs(case, operators, form, count)
+                outputs = [o.node.name for o in operators if not any(o.node.name in p.node.parents for p in operators)]
+                fused.update(assert_fused_equals_single(operators, outputs, features, tables))
+        assert fused, "nothing was fused: give the case an `execution` in which it fuses"
+
+    def _execution_inputs(
+        self, case: OperatorCase, operators: Sequence[Operator], form: MakeTable, count: int
+    ) -> tuple[Batch | None, dict[str, list[Batch]]]:
+        """The case's tables, as the features and the outside tables that operators ask for."""
+        inside = {operator.node.name for operator in operators}
+        features, tables = None, {}
+        for operator in operators:
+            schemas, parents = operator.input_schemas(), operator.node.parents or (None,)
+            for i, (parent, schema) in enumerate(zip(parents, schemas, strict=True)):
+                table = case.inputs[min(i, len(case.inputs) - 1)]
+                own = list(table) if operator.definition.mergeable else [table]
+                made = [form(schema, _cycled(rows, count)) for rows in own] if parent not in inside else []
+                if parent is None:
+                    features = made[0]
+                elif parent not in inside:
+                    tables[parent] = made
+        return features, tables
+
+
+# ---------------------------------------------------------------------------------------------- making tables
+def _by_rows(schema: Schema, rows: Table) -> Batch:
+    return Batch.from_rows(schema, rows)
+
+
+def _columns(schema: Schema, rows: Table) -> Batch:
+    """NumPy columns where they can be, else Arrow's; also for types whose rows are kept as they are."""
+    return Batch.from_arrow(_arrow(schema, rows).to_arrow()) if not len(schema) else _numpy(_arrow(schema, rows))
+
+
+def _arrow(schema: Schema, rows: Table) -> Batch:
+    values = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column, type_) for column, type_ in zip(values, schema.types, strict=True)]
+    return Batch.from_columns(schema, arrays, len(rows))
+
+
+def _numpy(batch: Batch) -> Batch:
+    plain = (pa.types.is_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_boolean)
+    columns = [
+        column.to_numpy(zero_copy_only=False)
+        if any(is_plain(column.type) for is_plain in plain) and not column.null_count
+        else column
+        for column in map(batch.arrow, range(len(batch.schema)))
+    ]
+    return Batch.from_columns(batch.schema, columns, batch.num_rows)
+
+
+def _matrix(schema: Schema, rows: Table) -> Batch:
+    if not schema.all_float64:
+        return _columns(schema, rows)
+    return Batch.from_matrix(schema, np.array(rows, np.float64).reshape(len(rows), len(schema)))
+
+
+_FORMS: Final = {"columns": _columns, "rows": _by_rows, "matrix": _matrix, "arrow": _arrow}
+
+
+def _repeated(count: int, form: MakeTable = _columns) -> MakeTable:
+    """Makes tables of `count` of the rows, which begin again where there are fewer."""
+    return lambda schema, rows: form(schema, _cycled(rows, count))
+
+
+def _cycled(rows: Table, count: int) -> list[Row]:
+    return [rows[i % len(rows)] for i in range(count)]
+
+
+def _flat(inputs: Inputs) -> list[Batch]:
+    return [batch for each in inputs for batch in (each if isinstance(each, list) else [each])]
+
+
+def _with_a_null(inputs: Inputs) -> Iterator[Inputs]:
+    """The inputs, with a null in the last row of one column in turn."""
+    for parent, tables in enumerate(inputs):
+        table = tables[-1] if isinstance(tables, list) else tables
+        for column in range(len(table.schema)):
+            arrays = [table.arrow(i) for i in range(len(table.schema))]
+            values = arrays[column].to_pylist()
+            arrays[column] = pa.array([*values[:-1], None], arrays[column].type)
+            broken = Batch.from_columns(table.schema, arrays, table.num_rows)
+            changed: Any = [*tables[:-1], broken] if isinstance(tables, list) else broken
+            yield [*inputs[:parent], changed, *inputs[parent + 1 :]]
+
+
+def _all_odd(odd: float) -> MakeTable:
+    """Makes tables with this number wherever a float64 stands."""
+
+    def make(schema: Schema, rows: Table) -> Batch:
+        floats = [type_ == pa.float64() for type_ in schema.types]
+        changed = [tuple(odd if is_float else v for v, is_float in zip(row, floats, strict=True)) for row in rows]
+        return _columns(schema, changed)
+
+    return make
+
+
+def _error(operator: Operator, context: ComputeContext, inputs: Inputs) -> Exception | None:
+    """What the operator raises, or None."""
+    try:
+        with np.errstate(all="ignore"):  # as servers have it
+            operator.compute(context, *inputs)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        return error
+    return None
+
+
+def _is_optional(default: Any) -> bool:
+    return repr(default) != "required"
+
+
+def _assert_close(found: Table, expected: Table) -> None:
+    assert _are_close(found, expected), f"{list(found[:5])}\nis not {list(expected[:5])}"
+
+
+def _are_close(found: Table, expected: Table) -> bool:
+    """Equal, floats to 1e-9: sums may be taken in another order."""
+    if len(found) != len(expected):
+        return False
+    pairs = [pair for rows in zip(found, expected, strict=True) for pair in zip(*rows, strict=True)]
+    return all(
+        math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) if isinstance(a, float) and isinstance(b, float) else a == b
+        for a, b in pairs
+    )
