@@ -24,8 +24,8 @@ from sfs_core.engine.missing import DefaultValues, leave_out, refuse, repeated
 from sfs_core.engine.predictor import Predictor
 from sfs_core.model.package import write_package
 from sfs_core.model.split import Tree, split_linear, split_trees
-from tests.support.clusters import registry
 from sfs_core.testing import predictors
+from tests.support.clusters import registry
 
 PARTIES = ("alice", "bob", "carol")
 ROWS = 16
