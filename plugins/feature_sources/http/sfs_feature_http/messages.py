@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from sfs_core import Batch, ErrorCode, FeatureError, FeatureQuery, FeatureResult, Schema
-from sfs_core.spi import Feature, FeatureField, FeatureValue, batch_of_features, field_type
+from sfs_core.spi import batch_of_features, field_type
 
 __all__ = ["TRACE_KEYS", "AnswerReader", "RequestWriter"]
 
@@ -166,7 +166,7 @@ class AnswerReader:
             ) from None
 
     def _batch(self, features: Sequence[Any], num_rows: int) -> Batch:
-        named = [_feature(found) for found in features if found.field is not None]
+        named = (found for found in features if found.field is not None)
         return batch_of_features(named, self._schema, num_rows)
 
 
@@ -176,8 +176,3 @@ def _missing_rows(marks: str, num_rows: int) -> list[bool]:
             f"the feature service's header entry {MISSING_ROWS} is not a 0 or 1 for each id", code=ErrorCode.LOGIC_ERROR
         )
     return [mark == "1" for mark in marks]
-
-
-def _feature(found: Any) -> Feature:
-    lists = {name: getattr(found.value, name, None) or [] for name in _LISTS}
-    return Feature(FeatureField(found.field.name or "", found.field.type or 0), FeatureValue(**lists))
