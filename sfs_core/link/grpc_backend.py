@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sfs_core.link.connection import Connection, ListenerState
-from sfs_core.link.splice import SpliceEnd
+from sfs_core.link.splice import GrpcEnd, SpliceEnd
 
 if TYPE_CHECKING:
     from sfs_core.link.grpc_server import GrpcServer
@@ -41,6 +41,7 @@ class GrpcBackend:
         self._state = state
         self._serving = serving
         self._starting: asyncio.Task[GrpcServer] | None = None
+        self._ending = False
         self._stopping: asyncio.Task[None] | None = None
         self._folder: Path | None = None
         self._names = itertools.count(1)
@@ -67,7 +68,10 @@ class GrpcBackend:
         return self._connections.get(peer.rpartition("/")[2])
 
     async def splice(self, connection: SplicedConnection) -> None:
-        """Connect to the server and let bytes flow."""
+        """Connect to the server and let bytes flow; when it is about to stop, the connection is closed."""
+        if self._ending:
+            connection.close()
+            return
         await self.start()
         assert self._folder is not None
         name = str(next(self._names))
@@ -77,7 +81,7 @@ class GrpcBackend:
             inner.bind(str(self._folder / name))
             (self._folder / name).unlink()  # the name alone is of use
             inner.connect(str(self._folder / "server"))
-            _, end = await self._state.loop.create_unix_connection(SpliceEnd, sock=inner)
+            _, end = await self._state.loop.create_unix_connection(GrpcEnd, sock=inner)
         except BaseException:
             inner.close()
             raise
@@ -98,6 +102,7 @@ class GrpcBackend:
 
     async def begin_stop(self, grace: float) -> None:
         """Have clients told to go; calls under way may take `grace` seconds."""
+        self._ending = True
         if self._starting is None:
             return
         server = await self.start()

@@ -23,7 +23,7 @@ from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import RpcCode
 from sfs_core.link.sockets import guard
-from sfs_core.link.splice import SpliceEnd
+from sfs_core.link.splice import GrpcEnd, SpliceEnd
 from sfs_core.link.text import short_text
 
 __all__ = ["GrpcChannel"]
@@ -214,7 +214,7 @@ class _Entrance:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class _Inner(SpliceEnd):
+class _Inner(GrpcEnd):
     """A connection of gRPC's."""
 
     def __init__(self, entrance: _Entrance) -> None:

@@ -113,6 +113,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         # A client that is silent is asked whether it still reads.
         ("grpc.keepalive_time_ms", _milliseconds(limits.idle_timeout)),
         ("grpc.keepalive_timeout_ms", _milliseconds(limits.header_timeout)),
+        ("grpc.http2.ping_timeout_ms", _milliseconds(limits.header_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(_FASTEST_PINGS)),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", _milliseconds(_FASTEST_PINGS)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-__all__ = ["SpliceEnd"]
+__all__ = ["GrpcEnd", "SpliceEnd"]
 
 
 class SpliceEnd(asyncio.Protocol):
@@ -94,3 +94,10 @@ class SpliceEnd(asyncio.Protocol):
         """Close, once everything written has left."""
         if self.transport is not None:
             self.transport.close()
+
+
+class GrpcEnd(SpliceEnd):
+    """The end at gRPC in this process, which closes a connection as a whole, also when the other side has ended."""
+
+    def eof_received(self) -> bool:
+        return False
