@@ -32,6 +32,7 @@ _VERBS: Final = {
     "check": _Verb("sfs_core.cli.check", "Check a config, its plugins and its model without serving."),
     "config": _Verb("sfs_core.cli.config", "Show what a config may say, and what one does say."),
     "demo": _Verb("sfs_core.cli.demo", "Start parties on this machine and score a real data set."),
+    "explain": _Verb("sfs_core.cli.explain", "Show what a model does, step by step, and what each step costs."),
     "plugins": _Verb("sfs_core.cli.plugins", "Show the plugins that are installed and what they offer."),
     "predict": _Verb("sfs_core.cli.predict", "Ask a running server for scores."),
     "serve": _Verb("sfs_core.cli.serve", "Serve the models of one or several configs."),

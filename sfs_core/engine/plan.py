@@ -97,6 +97,11 @@ class Plan:
         ]
         self._output_slots = [(name, slots[name]) for name in self.outputs]
 
+    @property
+    def steps(self) -> tuple[tuple[str, ...], ...]:
+        """The nodes of each step, in the order in which they run; several where they are fused."""
+        return tuple(step.nodes for step in self._steps)
+
     def observe(self, tell: Callable[[str, float], None]) -> None:
         """Have `tell` called after each step of every run, with the step's first node and the seconds it took."""
         self._steps = [replace(step, compute=_timed(step, tell)) for step in self._steps]

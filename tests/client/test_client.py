@@ -27,7 +27,7 @@ ROWS = 50
 IDS = [f"r{i}" for i in range(ROWS)]
 COLUMNS = {"alice": {"age": [float(i) for i in range(ROWS)]}, "bob": {"debts": [0.25] * ROWS}}
 PARTIES = ["alice", "bob"]
-SCHEMES = ["http", "http+json", "baidu_std"]
+SCHEMES = ["http", "http+json", "baidu_std", "grpc"]
 
 
 @pytest.fixture(scope="module")
