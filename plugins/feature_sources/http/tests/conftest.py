@@ -55,6 +55,7 @@ class Service:
         self.asked: list[Asked] = []
         self.release = asyncio.Event()
         self.connections = 0
+        self.serving: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.server = await asyncio.start_server(self._serve, self.host, port, ssl=tls)
@@ -64,14 +65,19 @@ class Service:
     async def stop(self) -> None:
         self.release.set()
         self.server.close()
+        for writer in self.serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*filter(None, self.serving), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         number = self.connections
+        self.serving[asyncio.current_task()] = writer
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while await self._exchange(reader, writer, number):
                 pass
-        writer.close()
+            writer.close()
+            await writer.wait_closed()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip().split("\r\n")

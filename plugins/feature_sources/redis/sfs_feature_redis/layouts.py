@@ -16,6 +16,7 @@ from .values import decoded_values, packed_floats, text_values, to_batch
 
 __all__ = ["Layout", "layout_of"]
 
+_CONTINUATION: Final = b"\xff\xff\xff\xff"
 Command = tuple[Any, ...]
 
 
@@ -132,6 +133,7 @@ class ArrowLayout(_StringLayout):
     def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
         super().__init__(schema, fields, keep_nulls=keep_nulls)
         self._same_names = self.fields == schema.names
+        self._head, self._head_schema = b"", None
 
     def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
         """The rows' columns, joined."""
@@ -149,8 +151,7 @@ class ArrowLayout(_StringLayout):
 
     def _row(self, data: bytes, i: int) -> Any:
         try:
-            with pa.ipc.open_stream(data) as stream:
-                row = stream.read_next_batch()
+            row = self._read(data)
             row.validate(full=True)
         except (pa.ArrowException, OSError, StopIteration):
             raise FeatureError(f"row {i}: what the key holds is no Arrow IPC stream") from None
@@ -170,6 +171,17 @@ class ArrowLayout(_StringLayout):
                 raise FeatureError(f"column {name!r}, row {i}: {row.schema.field(at).type}, {type_} is needed")
             columns.append(row.column(at))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema.arrow)
+
+    def _read(self, data: bytes) -> Any:
+        """The stream's first batch. Rows begin with the same schema, which takes most of the time: read it once."""
+        if self._head and data.startswith(self._head):
+            return pa.ipc.read_record_batch(pa.ipc.read_message(data[len(self._head) :]), self._head_schema)
+        with pa.ipc.open_stream(data) as stream:
+            row = stream.read_next_batch()
+            if data.startswith(_CONTINUATION):
+                self._head = data[: 8 + int.from_bytes(data[4:8], "little")]  # mark, length, metadata; it has no body
+                self._head_schema = row.schema
+        return row
 
 
 _JSON: Final = msgspec.json.Decoder(dict[str, Any])

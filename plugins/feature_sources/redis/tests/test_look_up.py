@@ -132,6 +132,22 @@ async def test_decoded_values_that_do_not_fit_are_refused_by_place(make, store, 
         await rows(make(Schema([("x", type_)]), layout=layout), "a")
 
 
+async def test_arrow_rows_may_differ_in_all_but_the_features(make, store):
+    wide = Schema([("y", pa.utf8()), ("x", pa.float64())])
+    for i in range(3):
+        put(store, "arrow", f"user:{i}", X, {"x": float(i)})
+        put(store, "arrow", f"user:w{i}", wide, {"x": float(-i), "y": "s" * i})
+    whole = store.get("user:0")
+    for cut in (8, 100, len(whole) - 100, len(whole) - 9):
+        store.set("user:cut", whole[:cut])
+        with pytest.raises(FeatureError, match="row 1: what the key holds is no Arrow IPC stream"):
+            await rows(make(X, layout="arrow"), "0", "cut")
+    source = make(X, layout="arrow")
+    for _ in range(2):
+        ids = ["0", "w1", "1", "2", "w2", "w0"]
+        assert [row["x"] for row in await rows(source, *ids)] == [0, -1, 1, 2, -2, 0]
+
+
 async def test_an_arrow_row_must_have_the_type_and_one_row(make, store):
     put(store, "arrow", "user:a", Schema([("x", pa.float32())]), {"x": 1.0})
     with pytest.raises(FeatureError, match="column 'x', row 0: float, double is needed"):

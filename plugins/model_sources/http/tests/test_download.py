@@ -32,6 +32,7 @@ class WebServer:
         self.pages: dict[str, Any] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.end = asyncio.Event()
+        self.serving: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def start(self, host="127.0.0.1", tls=None):
         self.server = await asyncio.start_server(self._serve, host, 0, ssl=tls)
@@ -40,8 +41,12 @@ class WebServer:
     async def stop(self):
         self.end.set()
         self.server.close()
+        for writer in self.serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*filter(None, self.serving), return_exceptions=True)
 
     async def _serve(self, reader, writer):
+        self.serving[asyncio.current_task()] = writer
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
@@ -61,7 +66,8 @@ class WebServer:
                 if len(body) < int(head.rpartition(b"Content-Length: ")[2]):
                     writer.transport.abort()
                     break
-        writer.close()
+            writer.close()
+            await writer.wait_closed()
 
 
 def page(body=CONTENT, status="200 OK", headers=""):
