@@ -135,10 +135,11 @@ def batch_of_features(features: Iterable[Feature], schema: Schema, num_rows: int
         lists.append(values)
     if num_rows is None:
         num_rows = feature_rows(by_name.values())
-    if schema.all_float64 and set(map(type, chain.from_iterable(lists))) <= {float}:  # the usual case, made fast
-        if num_rows <= _FEW_ROWS:
+    if schema.all_float64:  # the usual case, made fast
+        if num_rows <= _FEW_ROWS and set(map(type, chain.from_iterable(lists))) <= {float}:
             return Batch(schema, num_rows, rows=list(zip(*lists, strict=True)))
-        return Batch.from_matrix(schema, np.array(lists, np.float64).T)
+        if num_rows > _FEW_ROWS and (matrix := np.array(lists)).dtype == np.float64:
+            return Batch.from_matrix(schema, matrix.T)
     columns = [_column(*each) for each in zip(lists, schema.names, schema.types, strict=True)]
     return Batch.from_columns(schema, columns, num_rows)
 
