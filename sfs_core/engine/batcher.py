@@ -12,12 +12,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 from sfs_core.batch import Batch
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
 from sfs_core.engine.predictor import Predictor
-from sfs_core.errors import PeerAnswerError, PeerError
+from sfs_core.errors import PeerAnswerError, PeerError, SfsError
 from sfs_core.observe.trace_context import TRACE_HEADERS
 
 __all__ = ["Batcher", "Outcome"]
@@ -43,6 +44,8 @@ class _Waiting:
     count: int
     key: Any
     deliver: Deliver
+    given_up: Callable[[], bool]
+    deadline: float
 
 
 class Batcher:
@@ -67,17 +70,29 @@ class Batcher:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def submit(self, request: PredictRequest, deliver: Deliver) -> None:
+    def submit(
+        self,
+        request: PredictRequest,
+        deliver: Deliver,
+        given_up: Callable[[], bool] = lambda: False,
+        deadline: float = inf,
+    ) -> None:
         """Have a request answered; `deliver` gets the reply, or the error it would have got alone.
+
+        Args:
+            request: what is asked.
+            deliver: called once, unless the caller gave up.
+            given_up: whether the caller has gone; no round is begun for it then.
+            deadline: loop time at which the answer is of no use any more.
 
         Raises:
             RequestError: the request's rows are missing, unequal or too many.
         """
         count = self._predictor.rows_of(request)
         if not self._join:
-            self._spawn(self._alone(_Waiting(request, count, None, deliver)))
+            self._spawn(self._alone(_Waiting(request, count, None, deliver, given_up, deadline)))
             return
-        self._queue.append(_Waiting(request, count, _key(request, count), deliver))
+        self._queue.append(_Waiting(request, count, _key(request, count), deliver, given_up, deadline))
         if not self._scheduled and self._under_way < self._most_under_way:
             self._scheduled = True
             self._loop.call_soon(self._start_rounds)
@@ -85,17 +100,25 @@ class Batcher:
     # --------------------------------------------------------------------- rounds
     def _start_rounds(self) -> None:
         self._scheduled = False
-        while self._queue and self._under_way < self._most_under_way:
+        while self._under_way < self._most_under_way and (first := self._next_wanted()) is not None:
             self._under_way += 1
-            self._spawn(self._round(self._next_group()))
+            self._spawn(self._round(self._group_of(first)))
 
-    def _next_group(self) -> list[_Waiting]:
-        """The first in the queue, and those behind it that may be joined with it; the others keep their order."""
-        first = self._queue.popleft()
+    def _next_wanted(self) -> _Waiting | None:
+        """The first in the queue that somebody still waits for."""
+        while self._queue:
+            waiting = self._queue.popleft()
+            if waiting.deadline <= self._loop.time():
+                waiting.deliver(SfsError("the caller's time limit passed before the request's turn came"))
+            elif not waiting.given_up():
+                return waiting
+        return None
+
+    def _group_of(self, first: _Waiting) -> list[_Waiting]:
+        """A request, and those in the queue that may be joined with it; the others keep their order."""
         group, rows, others = [first], first.count, []
         if first.key is not None:
-            while self._queue and rows < self._max_rows:
-                waiting = self._queue.popleft()
+            while rows < self._max_rows and (waiting := self._next_wanted()) is not None:
                 if waiting.key == first.key and rows + waiting.count <= self._max_rows:
                     group.append(waiting)
                     rows += waiting.count
@@ -133,7 +156,8 @@ class Batcher:
             await self._alone(group[0])
             return True
         try:
-            reply = await self._predictor.predict(_joined(group[0].request, parties, list(places)))
+            deadline = max(waiting.deadline for waiting in group)
+            reply = await self._predictor.predict(_joined(group[0].request, parties, list(places)), deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers
             if len(group) > 1 and _may_be_one_request_s(error):
                 return False
@@ -146,7 +170,7 @@ class Batcher:
 
     async def _alone(self, waiting: _Waiting) -> None:
         try:
-            outcome: Outcome = await self._predictor.predict(waiting.request)
+            outcome: Outcome = await self._predictor.predict(waiting.request, waiting.deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller
             outcome = error
         waiting.deliver(outcome)

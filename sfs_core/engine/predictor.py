@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from operator import or_
 from typing import Protocol
 
@@ -95,10 +96,14 @@ class Predictor:
         asked = tuple((name, self._peers[name]) for name in chosen if name != self.party)
         return _Round(index, self.party in chosen, asked, plan.outside, frozenset(plan.outputs))
 
-    async def predict(self, request: PredictRequest) -> PredictReply:
+    async def predict(self, request: PredictRequest, deadline: float = inf) -> PredictReply:
         """The scores for a request, of those rows that every party has features for.
 
         The request's header map gets a trace if it has none, which all parties are told.
+
+        Args:
+            request: what is asked.
+            deadline: loop time; peers get no more than what is left until then.
 
         Raises:
             RequestError: parameters are missing, empty or of unequal length (code 3).
@@ -111,7 +116,10 @@ class Predictor:
         headers: dict[str, str] = {}
         missing: Sequence[bool] | None = None
         for round_ in self._rounds:
-            replies = await self._run(round_, request, history)
+            timeout = self._timeout
+            if deadline != inf:
+                timeout = max(min(timeout, deadline - asyncio.get_running_loop().time()), 0.0)
+            replies = await self._run(round_, request, history, timeout)
             for reply in replies:
                 for key, value in reply.headers.items():
                     headers.setdefault(key, value)
@@ -160,12 +168,12 @@ class Predictor:
 
     # ------------------------------------------------------------------- one round
     async def _run(
-        self, round_: _Round, request: PredictRequest, history: Mapping[str, list[Batch]]
+        self, round_: _Round, request: PredictRequest, history: Mapping[str, list[Batch]], timeout: float
     ) -> Sequence[ExecuteReply]:
         tables = {name: history[name] for name in round_.outside}
         # Peers first: they compute while this party does its own part.
         pending = [
-            asyncio.ensure_future(peer.execute(self._call(round_, name, request, tables), self._timeout))
+            asyncio.ensure_future(peer.execute(self._call(round_, name, request, tables), timeout))
             for name, peer in round_.peers
         ]
         try:

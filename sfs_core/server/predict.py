@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 
 from sfs_core.codec import prediction
 from sfs_core.codec.dialect import BodyError
@@ -41,7 +42,9 @@ class PredictHandler:
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
         started = time.perf_counter()
         request, span = PredictRequest(), None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+        deadline = inf if info.timeout is None else loop.time() + info.timeout
 
         def deliver(outcome: Outcome) -> None:
             if not answer.done():
@@ -53,7 +56,7 @@ class PredictHandler:
             if self._tracer is not None:
                 service = service_label(self._models, request.service)
                 span = begin_call(self._tracer, PREDICT, service, info, request.headers)
-            self._batcher_of(request).submit(request, deliver)
+            self._batcher_of(request).submit(request, deliver, answer.done, deadline)
         except BodyError:
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer

@@ -28,6 +28,7 @@ class Parties:
     unreachable: bool = False
     parties: tuple[str, ...] = ("alice", "bob")
     rounds: list[PredictRequest] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
 
@@ -39,8 +40,9 @@ class Parties:
             raise RequestError("unequal")
         return counts.pop()
 
-    async def predict(self, request: PredictRequest) -> PredictReply:
+    async def predict(self, request: PredictRequest, deadline: float) -> PredictReply:
         self.rounds.append(request)
+        self.deadlines.append(deadline)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         for _ in range(self.turns):
@@ -214,3 +216,20 @@ async def test_an_unreachable_peer_is_not_asked_again_for_each_request() -> None
     for caller in callers:
         assert isinstance(await caller.outcome(), PeerError)
     assert len(parties.rounds) == 1
+
+
+async def test_nothing_is_begun_for_callers_that_have_gone_or_are_out_of_time() -> None:
+    parties = Parties()
+    batcher = Batcher(parties, max_rows=100)
+    now = asyncio.get_running_loop().time()
+    late, gone, one, two = (Caller() for _ in range(4))
+    batcher.submit(request(["1"]), late, lambda: False, now - 1)
+    batcher.submit(request(["2"]), gone, lambda: True)
+    batcher.submit(request(["3"]), one, lambda: False, now + 50)
+    batcher.submit(request(["4"]), two, lambda: False, now + 90)
+    assert "time limit" in str(await late.outcome())
+    assert_same(await one.outcome(), alone(request(["3"])))
+    assert_same(await two.outcome(), alone(request(["4"])))
+    assert not gone.outcomes
+    assert [asked.fs_params["alice"].query_datas for asked in parties.rounds] == [["3", "4"]]
+    assert parties.deadlines == [now + 90]
