@@ -29,6 +29,7 @@ class _Verb(NamedTuple):
 _VERBS: Final = {
     "bench": _Verb("sfs_core.cli.bench", "Put load on servers and measure how they answer."),
     "bulk": _Verb("sfs_core.cli.bulk", "Score whole files that all parties hold in the same order."),
+    "certs": _Verb("sfs_core.cli.certs", "Make certificates for development."),
     "check": _Verb("sfs_core.cli.check", "Check a config, its plugins and its model without serving."),
     "config": _Verb("sfs_core.cli.config", "Show what a config may say, and what one does say."),
     "demo": _Verb("sfs_core.cli.demo", "Start parties on this machine and score a real data set."),

@@ -49,7 +49,7 @@ def command(
 def _announce(server: Server) -> None:
     where = "no service port, for peers only"
     if server.service_port is not None:
-        where = f"predictions at http://{server.host}:{server.service_port}/PredictionService/Predict"
+        where = f"predictions at {server.scheme}://{server.host}:{server.service_port}/PredictionService/Predict"
     elif server.grpc_port is not None:
         where = f"predictions over gRPC at {server.host}:{server.grpc_port}"
     click.echo(f"{server.party}: ready, serves {', '.join(server.services)}; {where}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from sfs_core.errors import ConfigError
 
 __all__ = ["Address", "parse_address", "read_address"]
+
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +21,13 @@ class Address:
         host: name, IPv4 or IPv6 address (without brackets).
         port: 1 to 65535.
         authority: host and port as they were written, for HTTP's Host header.
+        scheme: `http`, `https`, or empty where none was written.
     """
 
     host: str
     port: int
     authority: str
+    scheme: str = ""
 
 
 def parse_address(party: str, text: str) -> Address:
@@ -38,14 +43,15 @@ def parse_address(party: str, text: str) -> Address:
 
 
 def read_address(text: str) -> Address:
-    """The address in `host:port`, `[::1]:port` or `http://host[:port]`; the port is 80 where it may be left out.
+    """The address in `host:port`, `[::1]:port`, `http://host[:port]` or `https://host[:port]`.
+
+    The port may be left out after a scheme, and is that scheme's then.
 
     Raises:
-        ValueError: it is none of these, or wants TLS; the message says what is expected, and not what was given.
+        ValueError: it is none of these; the message says what is expected, and not what was given.
     """
-    scheme, mark, rest = text.strip().rpartition("://")
-    if scheme.lower() == "https":
-        raise ValueError("https is not served by this version; write http:// or no prefix, inside a protected network")
+    scheme, _, rest = text.strip().rpartition("://")
+    scheme = scheme.lower()
     try:
         parts = urlsplit("//" + rest)
         host, port = parts.hostname, parts.port
@@ -54,8 +60,8 @@ def read_address(text: str) -> Address:
     if (
         not host
         or port == 0
-        or (port is None and (not mark or parts.netloc.endswith(":")))
-        or scheme.lower() not in ("", "http")
+        or (port is None and (not scheme or parts.netloc.endswith(":")))
+        or scheme not in ("", *_PORTS)
         or parts.path.strip("/")
         or parts.query
         or parts.fragment
@@ -64,4 +70,4 @@ def read_address(text: str) -> Address:
         or " " in rest
     ):
         raise ValueError("a host and a port are expected and nothing else, as in 10.0.0.2:9110")
-    return Address(host, port or 80, parts.netloc)
+    return Address(host, port or _PORTS[scheme], parts.netloc, scheme)

@@ -14,6 +14,7 @@ from sfs_core.config.document import Node, plain, read_document
 from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.config.reference import is_reference, native_from_reference
 from sfs_core.config.schema import ModelChoice, Plugins, ServerConfig, Service, SourceChoice
+from sfs_core.config.tls_checks import tls_problems, tls_warnings
 from sfs_core.errors import PluginError
 from sfs_core.host.registry import Registry
 from sfs_core.sdk.context import PluginConfig, types_in
@@ -108,6 +109,8 @@ def load(path: Path, *, plugin_directories: Sequence[Path] = (), bulk_requester:
     registry = Registry.discover(plugins.allow, plugins.deny, directories)
     count = len(config.services) if config else draft.service_count()
     found = [draft.components(("services", i), registry) for i in range(count)]
+    if config is not None:
+        draft.check_tls(config)
     if config is None or draft.problems:
         raise draft.problems.error()
     services = [_loaded(service, *components) for service, components in zip(config.services, found, strict=True)]
@@ -153,6 +156,13 @@ class _Draft:
         """The file with what it says."""
         config = config.model_copy(update={"cache": self.base_directory / config.cache})
         return ConfigFile(self.path, config, self.base_directory, self.warnings, self.tree)
+
+    def check_tls(self, config: ServerConfig) -> None:
+        """Whether certificates and keys can be used, and fit what is said of the parties."""
+        for at, message, hint in tls_problems(config, self.base_directory):
+            self._add(at, message, hint)
+        if not self.problems:
+            self.warnings += tuple(f"{self.path}: {text}" for text in tls_warnings(config, self.base_directory))
 
     def plugins(self) -> Plugins | None:
         """Which plugins may be loaded; None where that is wrong."""

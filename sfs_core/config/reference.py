@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -28,6 +29,11 @@ _MOCK_TYPES: Final = ("INVALID_MOCK_DATA_TYPE", "MDT_RANDOM", "MDT_FIXED")
 # What each message may hold: a type name, an enum's names, or a nested message. `[...]` is a list of messages.
 Fields = Mapping[str, Any]
 _TLS: Final[Fields] = {"certificate_path": "string", "private_key_path": "string", "ca_file_path": "string"}
+_TLS_FILES: Final = {
+    "certificate_path": "certificate_file",
+    "private_key_path": "key_file",
+    "ca_file_path": "ca_file",
+}
 _RETRY: Final[Fields] = {
     "retry_custom": "bool",
     "retry_aggressive": "bool",
@@ -112,7 +118,7 @@ def is_reference(tree: Node) -> bool:
 def native_from_reference(tree: Node, problems: Problems) -> tuple[Node, list[Warning_]]:
     """The config of ours that says the same, and what it says that is done otherwise here.
 
-    Unknown keys, wrong types, missing values and what is not served (TLS) are noted in `problems`; the config then
+    Unknown keys, wrong types, missing values and what is not served are noted in `problems`; the config then
     lacks them.
     """
     serving = _Reader(problems).message(tree, _SERVING, "")
@@ -246,14 +252,13 @@ class _Converter:
     def convert(self, node: Node) -> Node:
         serving = _Message(node)
         server, cluster = serving.message("server_conf"), serving.message("cluster_conf")
-        self._refuse_tls(server)
         for name, instead in _NOT_HERE.items():
             if server.get(name, 0):
                 self._warn(server, name, f"has no effect: {instead}")
         native = {
             "party": self._needed(cluster, "self_id"),
             "listen": self._listen(server),
-            "parties": self._parties(cluster),
+            "parties": self._parties(cluster, server),
             "link": self._link(cluster.message("channel_desc")),
             "services": Node([self._service(serving, server)], node.line),
         }
@@ -270,10 +275,11 @@ class _Converter:
     def _warn(self, message: _Message, name: str, text: str) -> None:
         self.warnings.append((message.field(name, None).line, f"{message.where(name)} {text}"))
 
-    def _refuse_tls(self, message: _Message) -> None:
-        if message.has("tls_config"):
-            hint = "leave it out, inside a network that is protected otherwise"
-            self._problem(message, "tls_config", "TLS is not served by this version", hint)
+    def _tls(self, message: _Message) -> Node:
+        """The files of a TlsConfig, under their names here."""
+        tls = message.message("tls_config")
+        given = {ours: tls.field(theirs, tls.get(theirs, "")) for theirs, ours in _TLS_FILES.items()}
+        return Node({name: node for name, node in given.items() if node.value}, tls.node.line, tls.node.written)
 
     def _needed(self, message: _Message, name: str) -> Node:
         if not message.get(name, ""):
@@ -290,20 +296,29 @@ class _Converter:
         listen = {"host": self._needed(server, "host"), "communication": self._needed(server, "communication_port")}
         if port := server.get("service_port", 0):
             listen["service"] = server.field("service_port", port)
+        if server.has("tls_config"):
+            self._needed(server.message("tls_config"), "certificate_path")
+            listen["tls"] = self._tls(server)
         return Node(listen, server.node.line, server.node.written)
 
-    def _parties(self, cluster: _Message) -> Node:
+    def _parties(self, cluster: _Message, server: _Message) -> Node:
+        """The parties. Their addresses' schemes mean nothing there: channelDesc alone decides how peers are called."""
+        secure = cluster.message("channel_desc").has("tls_config")
         parties: dict[str, Node] = {}
         for node in cluster.get("parties", []):
             party = _Message(node)
             name = self._needed(party, "id").value
             if name in parties:
                 self._problem(party, "id", "this party is listed twice")
-            parties[name] = self._needed(party, "address")
+            address = self._needed(party, "address")
+            if secure:
+                address = replace(address, value=address.value.removeprefix("http://"))
+            parties[name] = address
+            if server.has("tls_config") and not secure:
+                parties[name] = Node({"address": address, "tls": Node(False, party.node.line)}, party.node.line)
         return cluster.field("parties", parties)
 
     def _link(self, channel: _Message) -> Node:
-        self._refuse_tls(channel)
         attempts = channel.get("handshake_max_retry_cnt", 0)
         link = {
             "protocol": channel.field("protocol", channel.get("protocol", "") or "baidu_std"),
@@ -313,6 +328,12 @@ class _Converter:
             "handshake_interval": self._seconds(channel, "handshake_retry_interval_ms", 5000),
             "retry": self._retry(channel.message("retry_policy_config")),
         }
+        if channel.has("tls_config"):
+            link["tls"] = self._tls(channel)
+            text = "peers' certificates must be made out to their host and party, which the reference does not look at"
+            if "ca_file" not in link["tls"].value:
+                text += ", and come from an authority that this machine trusts, as caFilePath is empty"
+            self._warn(channel, "tls_config", text)
         return Node(link, channel.node.line, channel.node.written)
 
     def _retry(self, policy: _Message) -> Node:
@@ -367,7 +388,8 @@ class _Converter:
             source |= meta.node.value
         elif kind == "ST_HTTP":
             meta = model.message("http_source_meta")
-            self._refuse_tls(meta)
+            if meta.has("tls_config"):
+                source |= self._tls(meta).value
             source["connect_timeout"] = self._seconds(meta, "connect_timeout_ms", 60_000)
             source["timeout"] = self._seconds(meta, "timeout_ms", 120_000)
         native = {"source": Node(source, model.node.line, model.node.written)}
@@ -416,9 +438,13 @@ class _Converter:
         return source
 
     def _http_features(self, options: _Message) -> dict[str, Node]:
-        self._refuse_tls(options)
+        endpoint, files = self._needed(options, "endpoint"), {}
+        if options.has("tls_config"):
+            files = self._tls(options).value
+            endpoint = replace(endpoint, value="https://" + endpoint.value.rpartition("://")[2])
         return {
-            "endpoint": self._needed(options, "endpoint"),
+            "endpoint": endpoint,
+            **files,
             "resolve_all": options.field("enable_lb", options.get("enable_lb", False)),
             "connect_timeout": self._seconds(options, "connect_timeout_ms", 500),
             "timeout": self._seconds(options, "timeout_ms", 1000),

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_v
 from sfs_core.config.address import read_address
 from sfs_core.config.option_types import Bytes, FilePath, Id, Port, Seconds
 from sfs_core.config.telemetry import Logging, Tracing
+from sfs_core.config.tls import ClientTls, PeerTls, ServerTls, identity_names
 from sfs_core.sdk.context import PluginConfig
 
 __all__ = [
@@ -58,6 +59,17 @@ class Listen(_Section):
     """Port for the other parties. 0 takes any free one."""
     metrics: Port | None = None
     """Port for Prometheus, path `/metrics`; absent: nothing is counted. 0 takes any free one."""
+    tls: ServerTls | None = None
+    """TLS on every port; without `link.tls` also of calls to peers. Absent: ports without their own are plain."""
+    service_tls: ServerTls | None = None
+    """TLS on the ports for callers (`service` and `grpc`), instead of `tls`."""
+    communication_tls: ServerTls | None = None
+    """TLS on the communication port, instead of `tls`."""
+
+    def tls_of(self, port: str) -> ServerTls | None:
+        """TLS of the port `service`, `grpc`, `communication` or `metrics`; None where that is plain."""
+        own: ServerTls | None = getattr(self, f"{'service' if port == 'grpc' else port}_tls", None)
+        return own or self.tls
 
     @model_validator(mode="after")
     def _different(self) -> Listen:
@@ -71,7 +83,9 @@ class Peer(_Section):
     """Where a party listens to the others."""
 
     address: Annotated[str, AfterValidator(_address)]
-    """`host:port` of its communication port, also with `http://` before it."""
+    """`host:port` of its communication port, also with `http://` or `https://` before it."""
+    tls: PeerTls | Literal[False] | None = None
+    """TLS with this party; `false` for none, although others are spoken to over TLS."""
 
 
 def _peer(value: Any) -> Any:
@@ -118,6 +132,8 @@ class Link(_Section):
     """The longest wait between two questions whether a peer is there."""
     retry: Retry = Retry()
     """When a call is tried again."""
+    tls: ClientTls | None = None
+    """TLS of calls to every peer. Absent: as `listen` says for the communication port."""
 
     @field_validator("protocol")
     @classmethod
@@ -285,3 +301,23 @@ class ServerConfig(_Section):
         if len(set(names)) != len(names):
             raise ValueError("two services have the same id")
         return self
+
+    def identity_names(self, party: str) -> frozenset[str]:
+        """The names of which a certificate of this party has at least one."""
+        return identity_names(party, self.parties[party].tls or None)
+
+    def tls_with(self, party: str) -> PeerTls | None:
+        """TLS of calls to a party, its own options completed by those for all; None for plain calls."""
+        peer = self.parties[party]
+        if peer.tls is False:
+            return None
+        general: ClientTls | ServerTls | None = self.link.tls or self.listen.tls_of("communication")
+        if general is None and peer.tls is None and read_address(peer.address).scheme != "https":
+            return None
+        options = peer.tls or PeerTls()
+        if general is None:
+            return options
+        completed: dict[str, Any] = {"ca_file": options.ca_file or general.ca_file}
+        if options.certificate_file is None:
+            completed |= {name: getattr(general, name) for name in ("certificate_file", "key_file", "key_password")}
+        return options.model_copy(update=completed)

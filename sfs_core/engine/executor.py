@@ -12,7 +12,7 @@ from sfs_core.engine.features import FeatureLookup
 from sfs_core.engine.missing import missing_rows, repeated
 from sfs_core.engine.plan import Plan
 from sfs_core.errors import ErrorCode, GraphError, RequestError
-from sfs_core.model.graph import Dispatch
+from sfs_core.model.graph import Dispatch, Execution
 from sfs_core.model.validation import CheckedGraph
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 from sfs_core.sdk.operator import ComputeContext
@@ -40,11 +40,37 @@ class Executor:
         self.operators = checked.operators
         self.plans = [Plan(execution, checked.operators) for execution in checked.executions]
         self.per_row_parties: frozenset[str] = frozenset()
+        self._for_peers = frozenset(e.index for e in checked.graph.executions if _asked_by_peers(e))
         self._pool = pool
         self._contexts = {requester: ComputeContext(party, requester) for requester in parties}
         runs_everywhere = {e.index: e.dispatch is Dispatch.ALL for e in checked.graph.executions}
         made_in = {name: e.index for e in checked.graph.executions for name in e.nodes}
         self._table_counts = {n: len(parties) if runs_everywhere[i] else 1 for n, i in made_in.items()}
+
+    def check_peer_call(self, call: ExecuteCall) -> None:
+        """Whether another party may ask for this: an execution that the graph sends to this party, no tables but those
+        that it takes, and no features of the other party's choice.
+
+        Raises:
+            RequestError: it may not (3 for features, else 7).
+        """
+        if call.predefined is not None:
+            raise RequestError("features that are sent along are taken from callers, not from peers", party=self.party)
+        if not 0 <= call.execution < len(self.plans):
+            return  # which `execute` refuses
+        if call.execution not in self._for_peers:
+            raise RequestError(
+                f"execution {call.execution} of the graph is not sent to this party",
+                code=ErrorCode.LOGIC_ERROR,
+                party=self.party,
+            )
+        surplus = call.inputs.keys() - set(self.plans[call.execution].outside)
+        if surplus:
+            raise RequestError(
+                f"{len(surplus)} table(s) came that execution {call.execution} does not take",
+                code=ErrorCode.LOGIC_ERROR,
+                party=self.party,
+            )
 
     def execute(self, call: ExecuteCall) -> ExecuteReply | Awaitable[ExecuteReply]:
         """Run one execution; the reply comes at once unless something must wait.
@@ -133,3 +159,10 @@ class Executor:
                     f"execution {plan.index} needs {expected} table(s) of node {name!r}, {found} came",
                     party=self.party,
                 )
+
+
+def _asked_by_peers(execution: Execution) -> bool:
+    """Whether requesters send an execution to this party; those for anyone they run themselves."""
+    if execution.dispatch is Dispatch.SPECIFIED:
+        return execution.specific
+    return execution.dispatch in (Dispatch.ALL, Dispatch.PEER)

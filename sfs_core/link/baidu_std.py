@@ -66,7 +66,7 @@ class BaiduStdConnection(Connection):
         except BodyError as error:
             return error_frame(correlation_id, RpcCode.BAD_REQUEST, error.message)
         timeout = call.timeout_ms / 1000 if call.timeout_ms > 0 else None
-        info = CallInfo(Encoding.PROTO, "baidu_std", self.peer, {}, timeout)
+        info = CallInfo(Encoding.PROTO, "baidu_std", self.peer, {}, timeout, self.names)
         answer = self.state.calls.start(handler, body, info, partial(self._reply_later, correlation_id))
         if answer is None:
             self._owed += 1

@@ -17,6 +17,7 @@ from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import RpcCode
 from sfs_core.link.sockets import guard
 from sfs_core.link.text import short_text
+from sfs_core.link.tls import ChannelTls, loss_text
 
 __all__ = ["BaiduStdChannel"]
 
@@ -28,8 +29,16 @@ _NOT_RUN: Final = (RpcCode.STOPPING, RpcCode.LIMIT)
 class BaiduStdChannel(Channel):
     """Calls over one multiplexed connection, opened by the first call and again by the first after its loss."""
 
-    def __init__(self, party: str, address: Address, connect_timeout: float, retry: RetryPolicy) -> None:
+    def __init__(
+        self,
+        party: str,
+        address: Address,
+        connect_timeout: float,
+        retry: RetryPolicy,
+        tls: ChannelTls | None = None,
+    ) -> None:
         super().__init__(party, retry)
+        self._tls = tls
         self._address = address
         self._connect_timeout = connect_timeout
         self._connection: _Connection | None = None
@@ -57,7 +66,9 @@ class BaiduStdChannel(Channel):
     async def _connect(self) -> None:
         error = None
         try:
-            connection = await connect(self.party, self._address, self._connect_timeout, lambda: _Connection(self))
+            connection = await connect(
+                self.party, self._address, self._connect_timeout, lambda: _Connection(self), self._tls
+            )
             if connection.is_open:  # else it was accepted and closed at once
                 self._connection = connection
             else:
@@ -96,14 +107,15 @@ class BaiduStdChannel(Channel):
         kind = FailureKind.NOT_RUN if code in _NOT_RUN else FailureKind.OTHER
         return self._error(f"refused the call with code {code}: {short_text(text)}", kind)
 
-    def lost(self, connection: _Connection) -> None:
+    def lost(self, connection: _Connection, error: Exception | None) -> None:
         """The connection is gone: nothing that was sent over it gets an answer any more."""
         if self._connection is not connection:
             return
         self._connection = None
         calls, self._under_way = self._under_way, {}
+        text = loss_text(error, unused_tls=self._tls is not None and not connection.used)
         for call in calls.values():
-            self._fail(call, self._error("closed the connection before it answered", FailureKind.OTHER))
+            self._fail(call, self._error(text, FailureKind.OTHER))
 
     async def _disconnect(self) -> None:
         if self._connecting is not None:
@@ -122,6 +134,8 @@ class _Connection(asyncio.Protocol):
         self._cutter = FrameCutter(_MAX_ANSWER, _MAX_META)
         self._transport: asyncio.Transport | None = None
         self._gone = asyncio.Event()
+        self.used = False
+        """Whether the peer has ever answered."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         guard(transport)
@@ -130,6 +144,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for meta, payload in self._cutter.feed(data):
+                self.used = True
                 self._channel.received(meta, payload)
         except FrameError:
             self._abort()
@@ -137,7 +152,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._gone.set()
-        self._channel.lost(self)
+        self._channel.lost(self, error)
 
     @property
     def is_open(self) -> bool:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from sfs_core.config.certificates import certificate_names
 from sfs_core.link.calls import Calls
 from sfs_core.link.rpc import Limits, Routes
 from sfs_core.link.sockets import guard
@@ -39,6 +40,8 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         self.transport: asyncio.Transport | None = None
         self.peer = ""
+        self.names: frozenset[str] | None = None
+        """Whom the client's verified certificate is made out to; None where it showed none."""
         self._writing_paused = False
         self._half_closed = False
         self.gone = asyncio.Event()
@@ -49,6 +52,8 @@ class Connection(asyncio.Protocol):
         guard(transport)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if name else ""
+        certificate = transport.get_extra_info("peercert")
+        self.names = certificate_names(certificate) if certificate else None
         self.state.connections.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -57,9 +62,9 @@ class Connection(asyncio.Protocol):
         self.gone.set()
 
     def eof_received(self) -> bool:
-        """The client sends nothing more; it still gets the answers it is owed."""
+        """The client sends nothing more; it still gets the answers it is owed (TLS ends as a whole)."""
         self._half_closed = True
-        return self.busy
+        return self.busy and self.transport is not None and self.transport.can_write_eof()
 
     def close_if_done(self) -> None:
         """Close when no answer is owed and nothing more can come."""

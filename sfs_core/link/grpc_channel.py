@@ -25,6 +25,7 @@ from sfs_core.link.rpc import RpcCode
 from sfs_core.link.sockets import guard
 from sfs_core.link.splice import GrpcEnd, SpliceEnd
 from sfs_core.link.text import short_text
+from sfs_core.link.tls import ChannelTls, loss_text
 
 __all__ = ["GrpcChannel"]
 
@@ -45,10 +46,20 @@ class GrpcChannel(Channel):
         address: where it listens.
         connect_timeout: seconds.
         retry: what to try again.
+        tls: how the peer is spoken to over TLS; None for plain connections.
     """
 
-    def __init__(self, party: str, address: Address, connect_timeout: float, retry: RetryPolicy) -> None:
+    def __init__(
+        self,
+        party: str,
+        address: Address,
+        connect_timeout: float,
+        retry: RetryPolicy,
+        tls: ChannelTls | None = None,
+    ) -> None:
         super().__init__(party, retry)
+        self._tls = tls
+        self._used = False
         self._address = address
         self._connect_timeout = connect_timeout
         self._entrance: _Entrance | None = None
@@ -65,7 +76,7 @@ class GrpcChannel(Channel):
 
     def _open(self) -> None:
         if self._entrance is None:
-            self._entrance = _Entrance(self.party, self._address, self._connect_timeout)
+            self._entrance = _Entrance(self.party, self._address, self._connect_timeout, self._tls)
         options = [
             ("grpc.default_authority", self._address.authority),
             ("grpc.max_receive_message_length", _MAX_ANSWER),
@@ -98,13 +109,19 @@ class GrpcChannel(Channel):
         except DecodeError:
             self._fail(call, self._error("sent an answer that cannot be read", FailureKind.OTHER))
             return
+        self._used = True
         self._succeed(call, message)
+
+    @property
+    def _unused_tls(self) -> bool:
+        return self._tls is not None and not self._used
 
     def _failure(self, error: Any) -> TransportError:
         status = error.code()
         if _found_no_connection(error):
             assert self._entrance is not None
-            return self._entrance.failure or self._error("does not speak gRPC", FailureKind.NOT_RUN)
+            text = loss_text(None, unused_tls=True) if self._unused_tls else "does not speak gRPC"
+            return self._entrance.failure or self._error(text, FailureKind.NOT_RUN)
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self._error("did not answer in time", FailureKind.FINAL)
         code = dict(error.trailing_metadata() or ()).get("x-bd-error-code")
@@ -112,7 +129,8 @@ class GrpcChannel(Channel):
             kind = FailureKind.NOT_RUN if code in _NOT_RUN_CODES else FailureKind.OTHER
             text = f"{status.name}: {short_text(error.details() or '')}"
         elif status is grpc.StatusCode.UNAVAILABLE:
-            return self._error("closed the connection before it answered", FailureKind.OTHER)
+            text = loss_text(None, unused_tls=self._unused_tls)
+            return self._error(text, FailureKind.OTHER)
         else:
             kind = FailureKind.UNAVAILABLE if status is grpc.StatusCode.RESOURCE_EXHAUSTED else FailureKind.OTHER
             text = status.name
@@ -161,8 +179,9 @@ class _Entrance:
         failure: why the peer was not reached when last tried; None if it was.
     """
 
-    def __init__(self, party: str, address: Address, connect_timeout: float) -> None:
+    def __init__(self, party: str, address: Address, connect_timeout: float, tls: ChannelTls | None) -> None:
         self._party = party
+        self._tls = tls
         self._address = address
         self._connect_timeout = connect_timeout
         self._folder = private_folder()
@@ -188,7 +207,7 @@ class _Entrance:
 
     async def _lead_on(self, inner: _Inner) -> None:
         try:
-            outer = await connect(self._party, self._address, self._connect_timeout, _Outer)
+            outer = await connect(self._party, self._address, self._connect_timeout, _Outer, self._tls)
         except TransportError as error:
             self.failure = error
         else:

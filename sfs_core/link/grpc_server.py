@@ -86,7 +86,9 @@ class GrpcServer:
                 return await _refuse(context, grpc.StatusCode.PERMISSION_DENIED, _ELSEWHERE)
             metadata = context.invocation_metadata() or ()
             headers = {key: value for key, value in metadata if isinstance(value, str)}
-            info = CallInfo(Encoding.PROTO, "grpc", connection.peer, headers, context.time_remaining())
+            info = CallInfo(
+                Encoding.PROTO, "grpc", connection.peer, headers, context.time_remaining(), connection.names
+            )
             answer = await self._state.calls.answer(handler, body, info)
             if isinstance(answer, bytes):
                 return answer

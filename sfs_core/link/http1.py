@@ -236,7 +236,7 @@ class HttpConnection(Connection):
             self._answer(exchange, refused.reply)
             return
         encoding = Encoding.PROTO if exchange.content_type in _PROTO_TYPES else Encoding.JSON
-        info = CallInfo(encoding, "http", self.peer, _Headers(self._headers))
+        info = CallInfo(encoding, "http", self.peer, _Headers(self._headers), names=self.names)
         answer = self.state.calls.start(handler, body, info, partial(self._answer_later, exchange))
         if answer is not None:
             self._answer_call(exchange, answer)

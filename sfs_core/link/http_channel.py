@@ -20,6 +20,7 @@ from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import Encoding, RpcCode
 from sfs_core.link.sockets import guard
 from sfs_core.link.text import short_text
+from sfs_core.link.tls import ChannelTls, loss_text
 
 __all__ = ["HttpChannel"]
 
@@ -44,12 +45,20 @@ class HttpChannel(Channel):
         encoding: of bodies.
         connect_timeout: seconds.
         retry: what to try again.
+        tls: how the peer is spoken to over TLS; None for plain connections.
     """
 
     def __init__(
-        self, party: str, address: Address, encoding: Encoding, connect_timeout: float, retry: RetryPolicy
+        self,
+        party: str,
+        address: Address,
+        encoding: Encoding,
+        connect_timeout: float,
+        retry: RetryPolicy,
+        tls: ChannelTls | None = None,
     ) -> None:
         super().__init__(party, retry)
+        self.tls = tls
         self._address = address
         self._encoding = encoding
         self._connect_timeout = connect_timeout
@@ -83,7 +92,9 @@ class HttpChannel(Channel):
 
     async def _connect(self) -> None:
         try:
-            connection = await connect(self.party, self._address, self._connect_timeout, lambda: _Connection(self))
+            connection = await connect(
+                self.party, self._address, self._connect_timeout, lambda: _Connection(self), self.tls
+            )
         except TransportError as error:
             self._not_connected(error)
             return
@@ -213,6 +224,7 @@ class _Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._in_head = True
         self._body = bytearray()
+        self._used = False
         self.idle_since = 0.0
         self.gone = asyncio.Event()
 
@@ -267,7 +279,8 @@ class _Connection(asyncio.Protocol):
         if self._ends_with_connection() and error is None:
             self._finish()
         elif self._call is not None:
-            self._break("closed the connection before it answered")
+            unused_tls = self._channel.tls is not None and not self._used
+            self._break(loss_text(error, unused_tls=unused_tls))
 
     def _ends_with_connection(self) -> bool:
         framed = "content-length" in self._headers or "transfer-encoding" in self._headers
@@ -290,6 +303,7 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._used = True
 
     def on_body(self, body: bytes) -> None:
         if len(self._body) + len(body) > _MAX_ANSWER:

@@ -15,6 +15,8 @@ from sfs_core.link.grpc_backend import GrpcBackend, SplicedConnection
 from sfs_core.link.http1 import HttpConnection
 from sfs_core.link.rpc import Limits, Routes
 from sfs_core.link.sniff import Sniffer, WireProtocol
+from sfs_core.link.tls import FollowedContext
+from sfs_core.link.tls_acceptor import TlsAcceptor
 
 __all__ = ["Limits", "Listener"]
 
@@ -30,6 +32,7 @@ class Listener:
         name: of the port, in logs and errors: `service`, `communication`.
         protocols: what is spoken; who speaks anything else is hung up on.
         serving: what gRPC's health service says, see `set_serving`.
+        tls: what connections are served with over TLS; None for plain ones.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Listener:
         name: str = "port",
         protocols: Collection[WireProtocol] = frozenset(WireProtocol),
         serving: bool = True,
+        tls: FollowedContext | None = None,
     ) -> None:
         self._routes = routes
         self._limits = limits or Limits()
@@ -48,6 +52,8 @@ class Listener:
         self._serving = serving
         self._speakers: Mapping[WireProtocol, Callable[[ListenerState], Connection]] = {}
         self._grpc: GrpcBackend | None = None
+        self._tls = tls
+        self._acceptor: TlsAcceptor | None = None
         self._server: asyncio.Server | None = None
         self._state: ListenerState | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
@@ -74,8 +80,15 @@ class Listener:
         self._speakers = {protocol: speaker for protocol, speaker in speakers.items() if protocol in self._protocols}
         try:
             self._server = await loop.create_server(
-                self._accept, host, port, backlog=1024, reuse_port=share_port or None
+                self._accept,
+                host,
+                port,
+                backlog=1024,
+                reuse_port=share_port or None,
+                start_serving=self._tls is None,
             )
+            if self._tls is not None:
+                self._acceptor = self._accept_tls(self._server, self._tls)
         except OSError as error:
             raise ConfigError(
                 f"the {self._name} port cannot listen on {host}:{port}: {error.strerror or type(error).__name__}",
@@ -101,6 +114,8 @@ class Listener:
         if self._server is None or self._state is None or self._grpc is None:
             return
         self._server.close()
+        if self._acceptor is not None:
+            await self._acceptor.close()
         for connection in list(self._state.connections):
             if not connection.busy:
                 connection.close()
@@ -123,11 +138,28 @@ class Listener:
             await connection.gone.wait()
         timer.cancel()
 
+    def _accept_tls(self, server: asyncio.Server, tls: FollowedContext) -> TlsAcceptor:
+        return TlsAcceptor(
+            [each.dup() for each in server.sockets],
+            tls,
+            self._sniffer,
+            handshake_timeout=self._limits.header_timeout,
+            has_room=self._has_room,
+            name=self._name,
+        )
+
     def _accept(self) -> asyncio.Protocol:
+        return self._sniffer() if self._has_room() else _Refusal()
+
+    def _has_room(self, handshakes: int = 0) -> bool:
         assert self._state is not None
-        if len(self._state.connections) >= self._limits.max_connections:
+        has_room = len(self._state.connections) + handshakes < self._limits.max_connections
+        if not has_room:
             _log.warning("%s port: a connection is refused, %d are open", self._name, self._limits.max_connections)
-            return _Refusal()
+        return has_room
+
+    def _sniffer(self) -> Sniffer:
+        assert self._state is not None
         return Sniffer(self._state, self._speakers)
 
     def _sweep(self) -> None:

@@ -40,6 +40,8 @@ class CallInfo:
         peer: address of the other end; for the party's own log only.
         headers: HTTP headers, or gRPC's metadata, with lower-case names; empty for `baidu_std`.
         timeout: seconds the caller is going to wait, where it said so.
+        names: whom the client's verified TLS certificate is made out to, as `certificate_names` writes them; None
+            where it showed none.
     """
 
     encoding: Encoding
@@ -47,6 +49,7 @@ class CallInfo:
     peer: str
     headers: Mapping[str, str]
     timeout: float | None = None
+    names: frozenset[str] | None = None
 
 
 Handler = Callable[[bytes, CallInfo], "bytes | Awaitable[bytes]"]

@@ -21,6 +21,7 @@ class WireProtocol(Enum):
     BAIDU_STD = auto()
     HTTP1 = auto()
     HTTP2 = auto()
+    TLS = auto()
     UNKNOWN = auto()
 
 
@@ -28,6 +29,7 @@ _METHODS: Final = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "
 _BEGINNINGS: Final[Mapping[bytes, WireProtocol]] = {
     MAGIC: WireProtocol.BAIDU_STD,
     b"PRI * HTTP/2.0": WireProtocol.HTTP2,
+    b"\x16\x03": WireProtocol.TLS,
     **{method.encode() + b" ": WireProtocol.HTTP1 for method in _METHODS},
 }
 _LONGEST: Final = max(map(len, _BEGINNINGS))
@@ -66,7 +68,8 @@ class Sniffer(Connection):
             return
         speaker = self._speakers.get(protocol)
         if speaker is None:
-            _log.debug("closing the connection of %s: %s is not spoken here", self.peer, protocol.name)
+            level = logging.WARNING if protocol is WireProtocol.TLS else logging.DEBUG
+            _log.log(level, "closing the connection of %s: %s is not spoken on this port", self.peer, protocol.name)
             self.close()
             return
         self._hand_over(speaker(self.state))

@@ -38,6 +38,7 @@ from sfs_core.server.observed import ObservedPeer, peer_calls_watch
 from sfs_core.server.predict import PredictHandler
 from sfs_core.server.request_log import request_log
 from sfs_core.server.served import ServedModel
+from sfs_core.server.tls import PartyIdentities, ServerTls, unprotected
 
 if TYPE_CHECKING:
     from sfs_core.observe.tracing import Tracer
@@ -80,7 +81,9 @@ class Server:
         self._metrics = _metrics(loaded)
         self._tracer = _tracer(self._config)
         self._watch = peer_calls_watch(self._metrics, self._tracer)
-        self._told_peers = ModelInfoHandler(self._models, self._watch)
+        self._tls = ServerTls(loaded)
+        self._identities = PartyIdentities.of(self._config)
+        self._told_peers = ModelInfoHandler(self._models, self._watch, self._identities)
         self._peers: dict[str, PeerClient] = {}
         self._exposer: Listener | None = None
         self._communication: Listener | None = None
@@ -118,6 +121,7 @@ class Server:
         Raises:
             SfsError: anything that keeps this party from serving; it is then closed again.
         """
+        self._warn_of_what_is_open()
         try:
             await self._load()
             await self._open_exposer()
@@ -129,6 +133,12 @@ class Server:
             raise
         self.ready.set()
         self._registry.notify_server_started(self)
+
+    def _warn_of_what_is_open(self) -> None:
+        listen = self._config.listen
+        ports = [name for name in ("communication", "service", "grpc", "metrics") if getattr(listen, name) is not None]
+        for sentence in unprotected(self._config, ports):
+            logger.warning("%s: NOT PROTECTED: %s; see docs/security.md", self.party, sentence)
 
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
@@ -145,13 +155,20 @@ class Server:
         if listen.metrics is None or self._metrics is None:
             return
         routes = Routes({}, {"/metrics": self._metrics.page})
-        self._exposer = Listener(routes, name="metrics", protocols=[WireProtocol.HTTP1])
+        self._exposer = Listener(
+            routes, name="metrics", protocols=[WireProtocol.HTTP1], tls=self._tls.of_port("metrics")
+        )
         await self._exposer.start(listen.host, listen.metrics)
 
     def _peer(self, party: str, address: str) -> PeerClient:
         link = self._config.link
         channel = open_channel(
-            party, address, link.protocol, connect_timeout=link.connect_timeout, retry=retry_policy(link.retry)
+            party,
+            address,
+            link.protocol,
+            connect_timeout=link.connect_timeout,
+            retry=retry_policy(link.retry),
+            tls=self._tls.with_peer(party),
         )
         if self._metrics is None and self._tracer is None:
             return PeerClient(party, channel)
@@ -165,16 +182,18 @@ class Server:
         }
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(
-                self._models, self._config.limits.max_rows, self._watch
+                self._models, self._config.limits.max_rows, self._identities, self._watch
             ),
             (f"{_APIS}.ModelService", "GetModelInfo"): self._told_peers,
         }
         bulk = self._config.bulk_scoring
         if bulk is not None and bulk.requester != self.party:
-            self.control = ControlService(bulk.requester, self._rows_when_ready)
+            self.control = ControlService(bulk.requester, self._rows_when_ready, self._identities)
             handlers[_CONTROL] = self.control
         routes = Routes(handlers, communication_pages(self._models))
-        self._communication = Listener(routes, limits=self._limits(), name="communication", serving=False)
+        self._communication = Listener(
+            routes, limits=self._limits(), name="communication", serving=False, tls=self._tls.of_port("communication")
+        )
         listen = self._config.listen
         await self._communication.start(listen.host, listen.communication)
         logger.info("%s: peers are answered at %s:%d", self.party, listen.host, self._communication.port)
@@ -254,11 +273,17 @@ class Server:
         routes = Routes(handlers, service_pages(self._models))
         listen = self._config.listen
         if listen.service is not None:
-            self._service = Listener(routes, limits=self._limits(), name="service")
+            self._service = Listener(routes, limits=self._limits(), name="service", tls=self._tls.of_port("service"))
             await self._service.start(listen.host, listen.service)
             logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
         if listen.grpc is not None:
-            self._grpc = Listener(routes, limits=self._limits(), name="grpc", protocols=[WireProtocol.HTTP2])
+            self._grpc = Listener(
+                routes,
+                limits=self._limits(),
+                name="grpc",
+                protocols=[WireProtocol.HTTP2],
+                tls=self._tls.of_port("grpc"),
+            )
             await self._grpc.start(listen.host, listen.grpc)
             logger.info("%s: callers are answered over gRPC at %s:%d", self.party, listen.host, self._grpc.port)
 
@@ -292,6 +317,15 @@ class Server:
     def peers(self) -> dict[str, PeerClient]:
         """The other parties."""
         return self._peers
+
+    @property
+    def scheme(self) -> str:
+        """`https` where callers are answered over TLS, else `http`."""
+        return "https" if self._config.listen.tls_of("service") else "http"
+
+    def refresh_certificates(self, *, force: bool = False) -> None:
+        """Have new connections use certificates whose files changed, or all that are there now (`force`)."""
+        self._tls.refresh(force=force)
 
     async def stop(self, grace: float = STOP_SECONDS) -> None:
         """Finish calls under way within `grace` seconds, then close everything."""

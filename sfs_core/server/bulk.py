@@ -23,6 +23,7 @@ from sfs_core.errors import ErrorCode, PeerError, RequestError, SfsError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import tools_pb2
 from sfs_core.server.errors import decode_body, encode_body
+from sfs_core.server.tls import PartyIdentities
 
 __all__ = ["ControlPeer", "ControlService", "score_in_bulk"]
 
@@ -41,9 +42,10 @@ class ControlService:
         finished: set when the requester said stop; holds an error when it fell silent.
     """
 
-    def __init__(self, requester: str, row_count: Callable[[], int | None]) -> None:
+    def __init__(self, requester: str, row_count: Callable[[], int | None], identities: PartyIdentities) -> None:
         """`row_count` gives the rows of this party's source (-1: any number), None until the server is ready."""
         self._requester = requester
+        self._identities = identities
         self._row_count = row_count
         self._watchdog: asyncio.TimerHandle | None = None
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,7 +54,9 @@ class ControlService:
         request = tools_pb2.ControlRequest()
         answer = tools_pb2.ControlResponse()
         try:
-            self._push(decode_body(body, info, request), answer)
+            decode_body(body, info, request)
+            self._identities.check(self._requester, info)
+            self._push(request, answer)
             answer.status.code = ErrorCode.OK
         except BodyError:
             raise

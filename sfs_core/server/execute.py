@@ -16,6 +16,7 @@ from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body, request_id, safe_error
 from sfs_core.server.observed import EXECUTE, Over, Watch
 from sfs_core.server.served import ServedModel, ServedModels, service_label
+from sfs_core.server.tls import PartyIdentities
 
 __all__ = ["ExecuteHandler"]
 
@@ -31,12 +32,16 @@ class ExecuteHandler:
     Args:
         models: what is served.
         max_rows: calls with more rows are refused.
+        identities: who may ask as which party.
         watch: told of every call.
     """
 
-    def __init__(self, models: ServedModels, max_rows: int, watch: Watch | None = None) -> None:
+    def __init__(
+        self, models: ServedModels, max_rows: int, identities: PartyIdentities, watch: Watch | None = None
+    ) -> None:
         self._models = models
         self._max_rows = max_rows
+        self._identities = identities
         self._watch = watch
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
@@ -44,6 +49,7 @@ class ExecuteHandler:
         call = _Call(message, info)
         try:
             decode_body(body, info, message)
+            self._identities.check(message.requester_id, info)
         except BodyError:
             raise
         except SfsError as error:
@@ -83,6 +89,7 @@ class ExecuteHandler:
             raise RequestError(f"{rows} rows asked for, at most {self._max_rows} are served")
         if call.requester == model.executor.party:  # who is asked shows itself what it shows nobody else
             raise RequestError("the requester is this party itself, which asks no peer for its own part")
+        model.executor.check_peer_call(call)
         return model.executor.execute(call)
 
 

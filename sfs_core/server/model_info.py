@@ -1,4 +1,4 @@
-"""ModelService.GetModelInfo: what anybody who knows the service id may know of the model."""
+"""ModelService.GetModelInfo: what callers and peers may know of the model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body
 from sfs_core.server.observed import GET_MODEL_INFO, Over, Watch
 from sfs_core.server.served import ServedModels, service_label
+from sfs_core.server.tls import PartyIdentities
 
 __all__ = ["ModelInfoHandler"]
 
@@ -27,15 +28,21 @@ class ModelInfoHandler:
         answered: released once per call, for an unknown service, too; who waits for calls acquires it.
     """
 
-    def __init__(self, models: ServedModels, watch: Watch | None = None) -> None:
+    def __init__(
+        self, models: ServedModels, watch: Watch | None = None, identities: PartyIdentities | None = None
+    ) -> None:
+        """`watch` is told of every call; with `identities` nobody but these parties is answered."""
         self._models = models
         self._watch = watch
+        self._identities = identities
         self.answered = asyncio.Semaphore(0)
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes:
         request, answer = apis_pb2.GetModelInfoRequest(), apis_pb2.GetModelInfoResponse()
         try:
             decode_body(body, info, request)
+            if self._identities is not None:
+                self._identities.check_any(info)
         except BodyError:
             raise
         except RequestError as error:

@@ -6,11 +6,15 @@ import asyncio
 import gc
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from sfs_core.server.app import Server, quiet_numpy
 
 __all__ = ["run_loop", "serve_until_stopped"]
+
+CERTIFICATE_SECONDS: Final = 2.0
+"""Between two looks at the files of certificates."""
 
 
 def run_loop(main: Any) -> Any:
@@ -26,6 +30,7 @@ def run_loop(main: Any) -> Any:
 async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Server], None]) -> None:
     """Start servers, several parties of one model among them, and serve until SIGINT or SIGTERM.
 
+    Certificates are read again when their files change, and on SIGHUP.
     A helper of bulk scoring also ends when its requester says so.
 
     Args:
@@ -39,6 +44,8 @@ async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Serv
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, partial(_refresh, servers, force=True))
+    following = asyncio.ensure_future(_follow_certificates(servers))
     starting = [asyncio.ensure_future(_start(server, started)) for server in servers]
     waiting = asyncio.ensure_future(stopped.wait())
     try:
@@ -48,16 +55,27 @@ async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Serv
             gc.freeze()  # what lives now lives as long as the process
             await _until_first_failure([waiting, *(server.control.finished for server in servers if server.control)])
     finally:
-        waiting.cancel()
-        for task in starting:
+        ending = [waiting, following, *starting]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(waiting, *starting, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await asyncio.gather(*(server.stop() for server in servers))
 
 
 async def _start(server: Server, started: Callable[[Server], None]) -> None:
     await server.start()
     started(server)
+
+
+def _refresh(servers: Sequence[Server], *, force: bool = False) -> None:
+    for server in servers:
+        server.refresh_certificates(force=force)
+
+
+async def _follow_certificates(servers: Sequence[Server]) -> None:
+    while True:
+        await asyncio.sleep(CERTIFICATE_SECONDS)
+        _refresh(servers)
 
 
 async def _gather(tasks: Sequence[asyncio.Future[None]]) -> None:

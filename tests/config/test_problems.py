@@ -51,7 +51,7 @@ def problems_of(path: Path) -> list[str]:
         (", bob: 127.0.0.1:9120", "", "4 parties: at least 2 are expected"),
         (", bob: 127.0.0.1:9120", ", bob: host", "4 parties.bob.address: a host and a port are expected and nothing"),
         (", bob: 127.0.0.1:9120", ", bob: h:0", "4 parties.bob.address: a host and a port are expected and nothing"),
-        (", bob: 127.0.0.1:9120", ", bob: https://h:1", "4 parties.bob.address: https is not served by this version"),
+        (", bob: 127.0.0.1:9120", ", bob: ftp://h:1", "4 parties.bob.address: a host and a port are expected"),
         (", bob: 127.0.0.1:9120", ", bob: {adress: h:1}", "4 parties.bob.address: is missing"),
         (
             "local",

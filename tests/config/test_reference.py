@@ -210,7 +210,7 @@ def test_model_sources(model: dict[str, Any], expected: dict[str, Any], write: W
         ("serverConf.service_port", 1, "serverConf.servicePort: is given twice, in two spellings"),
         ("serverConf.featureMapping", {"a": 1}, "serverConf.featureMapping.a: a text is expected"),
         ("serverConf.featureMapping", {"a": "x", "b": "x"}, "serverConf.featureMapping: several source names stand"),
-        ("serverConf.tlsConfig", {}, "serverConf.tlsConfig: TLS is not served by this version"),
+        ("serverConf.tlsConfig", {}, "serverConf.tlsConfig.certificatePath: is missing"),
         ("serverConf", [], "serverConf: an object is expected"),
         ("modelConf.sourceType", "ST_DP", "modelConf.sourceType: ST_DP is not served; one of ST_FILE, ST_OSS, ST_HTTP"),
         ("modelConf.sourceType", 0, "modelConf.sourceType: one of ST_FILE, ST_OSS, ST_HTTP is expected"),
@@ -228,7 +228,11 @@ def test_model_sources(model: dict[str, Any], expected: dict[str, Any], write: W
         ),
         ("clusterConf.parties", [{"id": "alice", "address": "a:1"}], "clusterConf.parties: at least 2 are expected"),
         ("clusterConf.channelDesc", {"protocol": "h2"}, "clusterConf.channelDesc.protocol: 'h2' is not spoken here"),
-        ("clusterConf.channelDesc", {"tlsConfig": {}}, "clusterConf.channelDesc.tlsConfig: TLS is not served"),
+        (
+            "clusterConf.channelDesc",
+            {"tlsConfig": {"caFilePath": "none.crt"}},
+            "clusterConf.channelDesc.tlsConfig.caFilePath: ",
+        ),
         (
             "clusterConf.channelDesc.retryPolicyConfig",
             {"backoffMode": 3, "randomBackoffConfig": {"minMs": 90}},
@@ -247,7 +251,11 @@ def test_model_sources(model: dict[str, Any], expected: dict[str, Any], write: W
             {"streamingOpts": {"fileFormat": "TSV"}},
             "featureSourceConf.streamingOpts.fileFormat: only",
         ),
-        ("featureSourceConf", {"httpOpts": {"tlsConfig": {}}}, "featureSourceConf.httpOpts.tlsConfig: TLS is not"),
+        (
+            "featureSourceConf",
+            {"httpOpts": {"endpoint": "x", "tlsConfig": {"privateKeyPath": "k"}}},
+            "featureSourceConf.httpOpts: `key_file` needs `certificate_file`",
+        ),
     ],
 )
 def test_mistakes_are_told_in_the_reference_s_terms(path: str, value: Any, expected: str, write: Write) -> None:

@@ -51,9 +51,10 @@ def test_nonsense_is_refused(make):
     ("text", "address"),
     [
         ("bob:9110", Address("bob", 9110, "bob:9110")),
-        ("http://10.0.0.2:9110/", Address("10.0.0.2", 9110, "10.0.0.2:9110")),
+        ("http://10.0.0.2:9110/", Address("10.0.0.2", 9110, "10.0.0.2:9110", "http")),
         ("[::1]:9110", Address("::1", 9110, "[::1]:9110")),
-        ("http://bob.svc", Address("bob.svc", 80, "bob.svc")),
+        ("http://bob.svc", Address("bob.svc", 80, "bob.svc", "http")),
+        ("HTTPS://bob.svc", Address("bob.svc", 443, "bob.svc", "https")),
     ],
 )
 def test_addresses(text, address):

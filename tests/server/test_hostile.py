@@ -8,12 +8,13 @@ import re
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pytest
 
 from sfs_core.link.framing import FrameCutter, read_meta, request_frame
+from sfs_core.model.graph import Dispatch, Graph
 from sfs_core.model.split import Tree, split_linear, split_trees
 from sfs_core.proto import apis_pb2, serving_pb2
 from tests.support.clusters import cluster_files, exchange, registry, write_csv
@@ -69,9 +70,14 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     tree = Tree([1, -1, 3, -1, -1], [2, -1, 4, -1, -1], ["x", "", "y", "", ""], [1.5, 0, 9, 0, 0], [0, 0.25, 0, -4, 7])
     boosted = split_trees(operator, [tree], {"x": "alice", "y": "bob"}, parties=["alice", "bob"], label_holder="alice")
     columns = {"alice": {"x": [1.0, 2.0]}, "bob": {"y": [3.0, 4.0]}}
+    plain = linear
+    linear = {party: sent_to(graph, "alice", party) for party, graph in plain.items()}
     features = {party: write_csv(folder / f"{party}.csv", IDS, own) for party, own in columns.items()}
     files = cluster_files(
-        folder, {"linear": linear, "boosted": boosted}, features, limits={"max_body": MAX_BODY, "max_rows": 1000}
+        folder,
+        {"linear": linear, "plain": plain, "boosted": boosted},
+        features,
+        limits={"max_body": MAX_BODY, "max_rows": 1000},
     )
     with files.running("--log-level", "debug") as parties:
         target = Target(parties, files.communication_port("alice"))
@@ -82,6 +88,13 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             log = party.log.read_text()
             assert "Traceback" not in log
             assert "unexpected" not in log
+
+
+def sent_to(graph: Graph, chosen: str, party: str) -> Graph:
+    """The graph with its merging sent to one party, so that others' tables reach it there."""
+    first, last = graph.executions
+    last = replace(last, dispatch=Dispatch.SPECIFIED, specific=party == chosen)
+    return replace(graph, executions=(first, last))
 
 
 # -------------------------------------------------------------------- what goes in
@@ -174,6 +187,11 @@ REFUSED: dict[str, tuple[apis_pb2.ExecuteRequest, int]] = {
     "an execution beyond the last": (tables_call("linear", "dot", GOOD, GOOD, execution=2), 7),
     "a negative execution": (tables_call("linear", "dot", GOOD, GOOD, execution=-1), 7),
     "the largest execution": (tables_call("linear", "dot", GOOD, GOOD, execution=2**31 - 1), 7),
+    "an execution that requesters run themselves": (tables_call("plain", "dot", GOOD, GOOD), 7),
+    "tables that the execution does not take": (
+        changed(merge(GOOD, GOOD), lambda r: r.task.nodes.add(name="merge").ios.add().datas.append(GOOD)),
+        7,
+    ),
     "tables for the first execution": (tables_call("linear", "dot", GOOD, GOOD, execution=0), 7),
     "ids for a later execution": (
         changed(features_call("linear", "a"), lambda r: setattr(r.task, "execution_id", 1)),
@@ -220,6 +238,7 @@ REFUSED: dict[str, tuple[apis_pb2.ExecuteRequest, int]] = {
     "sent features of another type": (predefined(serving_pb2.FIELD_STRING, ss=["canary"]), 3),
     "more sent rows than are served": (predefined(serving_pb2.FIELD_DOUBLE, ds=[1.0] * 1001), 3),
     "larger tables than are served": (merge(*[stream(partials(*[1.0] * 1001))] * 2), 3),
+    "sent features": (predefined(serving_pb2.FIELD_DOUBLE, ds=[1.0]), 3),
     "no sent features": (changed(predefined(1), lambda r: r.feature_source.ClearField("predefineds")), 3),
 }
 
