@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-__all__ = ["Bytes", "FilePath", "Id", "Port", "Seconds"]
+__all__ = ["Bytes", "FilePath", "HeaderName", "HeaderValue", "Id", "Port", "Seconds"]
 
 _SAFE_ID: Final = re.compile(r"[^\s./\\][^/\\]{0,127}")
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min)?\s*")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _LONGEST_SECONDS: Final = 2_147_484
 """As long as the 32 bits of the reference's milliseconds can say."""
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, None: 1.0, "min": 60.0}
@@ -39,6 +41,18 @@ def _expanded(value: Path) -> Path:
         raise ValueError("there is no such home directory") from None
 
 
+def _header_name(value: str) -> str:
+    if not _HEADER_NAME.fullmatch(value):
+        raise ValueError("the name of an HTTP header is expected")
+    return value
+
+
+def _header_value(value: SecretStr) -> SecretStr:
+    if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+        raise ValueError("one line of ASCII is expected")
+    return value
+
+
 Id = Annotated[str, AfterValidator(_safe_id)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[
@@ -48,3 +62,7 @@ Seconds = Annotated[
 ]
 Bytes = Annotated[int, Field(gt=0)]
 FilePath = Annotated[Path, AfterValidator(_expanded)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+"""The name of an HTTP header, as one line can carry it."""
+HeaderValue = Annotated[SecretStr, AfterValidator(_header_value)]
+"""The value of an HTTP header, as one line can carry it; secret, as it often is."""

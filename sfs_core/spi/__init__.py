@@ -4,12 +4,13 @@
 * The judge of a service in any language: `check_service`, which `sfs spi check` prints.
 * A plugin that asks a service: features as messages carry them, and the retry options. The records and the type table
   are those of predefined features, and `retry` means to a plugin what it means to peers.
+* Options of plugins: `Seconds` (also as '500 ms'), `HeaderName`, `HeaderValue`.
 """
 
 from __future__ import annotations
 
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue, batch_of_features, field_type
-from sfs_core.config.option_types import Seconds
+from sfs_core.config.option_types import HeaderName, HeaderValue, Seconds
 from sfs_core.config.schema import Retry
 from sfs_core.link.retry import FailureKind, RetryPolicy, retry_policy
 from sfs_core.spi.app import Fetch, SpiApp, spi_app
@@ -24,6 +25,8 @@ __all__ = [
     "FeatureValue",
     "Fetch",
     "FetchContext",
+    "HeaderName",
+    "HeaderValue",
     "Probe",
     "Report",
     "Retry",

@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from sfs_core import PluginConfig
+from sfs_core.spi import Seconds
 
 __all__ = ["ID", "RedisConfig"]
 
 ID = "{id}"
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from sfs_core import PluginConfig
+from sfs_core.spi import Seconds
 
 __all__ = ["KeyType", "SqlConfig"]
 
@@ -20,7 +21,6 @@ def _as_list(value: object) -> object:
 
 
 Names = Annotated[list[str], BeforeValidator(_as_list)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SqlConfig(PluginConfig):

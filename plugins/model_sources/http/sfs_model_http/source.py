@@ -11,32 +11,30 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import aiohttp
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field
 from yarl import URL
 
 from sfs_core import ConfigError, ErrorCode, ModelSource, PackageError, PluginConfig, Progress
+from sfs_core.spi import HeaderName, HeaderValue, Seconds
 
 __all__ = ["HttpModelConfig", "HttpModelSource"]
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _CHUNK: Final = 1 << 20
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PARTIAL_CONTENT: Final = 206
 _STRONG_TAG: Final = re.compile(r'"[\x21\x23-\x7e]*"')
 _QUOTED: Final = re.compile(r"[\x21-\x7e]*")
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
 
 class HttpModelConfig(PluginConfig):
     """How a web server is asked."""
 
-    token: SecretStr | None = None
+    token: HeaderValue | None = None
     """A bearer token to send."""
-    http_headers: dict[str, SecretStr] = Field(default_factory=dict)
+    http_headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Further HTTP headers to send, such as an API key's."""
     ca_file: Path | None = None
     """PEM file of the authorities that may vouch for an https server, instead of the system's. Relative to the config
@@ -49,21 +47,6 @@ class HttpModelConfig(PluginConfig):
     """Seconds for opening a connection."""
     timeout: Seconds = 120.0
     """Seconds for the whole download."""
-
-    @field_validator("token")
-    @classmethod
-    def _one_line(cls, token: SecretStr | None) -> SecretStr | None:
-        if token is not None and not _HEADER_VALUE.fullmatch(token.get_secret_value()):
-            raise ValueError("one line of ASCII is expected")
-        return token
-
-    @field_validator("http_headers")
-    @classmethod
-    def _sendable(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name, value in headers.items():
-            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value.get_secret_value()):
-                raise ValueError("names and values that fit into one line of ASCII are expected")
-        return headers
 
 
 class HttpModelSource(ModelSource):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sfs_core import PluginConfig
+from sfs_core.spi import Seconds
 
 __all__ = ["S3Config"]
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _LONGEST_SHOWN: Final = 255
 
 
