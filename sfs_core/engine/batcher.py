@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from sfs_core.batch import Batch
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
+from sfs_core.engine.coroutines import run_without_task
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import PeerAnswerError, PeerError, SfsError
 from sfs_core.observe.trace_context import TRACE_HEADERS
@@ -68,7 +69,6 @@ class Batcher:
         self._shortest = float("inf")
         self._measured = 0.0
         self._scheduled = False
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(
         self,
@@ -90,19 +90,22 @@ class Batcher:
         """
         count = self._predictor.rows_of(request)
         if not self._join:
-            self._spawn(self._alone(_Waiting(request, count, None, deliver, given_up, deadline)))
+            run_without_task(self._alone(_Waiting(request, count, None, deliver, given_up, deadline)))
             return
         self._queue.append(_Waiting(request, count, _key(request, count), deliver, given_up, deadline))
+        self._start_soon()
+
+    # --------------------------------------------------------------------- rounds
+    def _start_soon(self) -> None:
         if not self._scheduled and self._under_way < self._most_under_way:
             self._scheduled = True
             self._loop.call_soon(self._start_rounds)
 
-    # --------------------------------------------------------------------- rounds
     def _start_rounds(self) -> None:
         self._scheduled = False
         while self._under_way < self._most_under_way and (first := self._next_wanted()) is not None:
             self._under_way += 1
-            self._spawn(self._round(self._group_of(first)))
+            run_without_task(self._round(self._group_of(first)))
 
     def _next_wanted(self) -> _Waiting | None:
         """The first in the queue that somebody still waits for."""
@@ -127,11 +130,6 @@ class Batcher:
             self._queue.extendleft(reversed(others))
         return group
 
-    def _spawn(self, work: Any) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _round(self, group: Sequence[_Waiting]) -> None:
         begin = self._loop.time()
         try:
@@ -140,9 +138,10 @@ class Batcher:
         finally:
             self._under_way -= 1
             if self._queue:
-                self._start_rounds()
+                self._start_soon()
         if not answered:
-            await asyncio.gather(*(self._alone(waiting) for waiting in group))
+            for waiting in group:
+                run_without_task(self._alone(waiting))
 
     async def _run(self, group: Sequence[_Waiting]) -> bool:
         """Run and deliver a round; False if it is to be done again request by request."""

@@ -180,7 +180,7 @@ class Predictor:
             replies = []
             if round_.local:
                 own = self._executor.execute(self._call(round_, self.party, request, tables))
-                replies.append(own if isinstance(own, ExecuteReply) else await own)
+                replies.append(own if isinstance(own, ExecuteReply) else await asyncio.ensure_future(own))
             for (name, _), future in zip(round_.peers, pending, strict=True):
                 replies.append(_checked_reply(round_, name, await future))
             return replies

@@ -52,6 +52,9 @@ class _Headers(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._headers[name.encode("latin-1", "replace")].decode("latin-1")
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.encode("latin-1", "replace") in self._headers
+
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._headers)
 
