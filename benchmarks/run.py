@@ -30,6 +30,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.history import record
 from benchmarks.load import HttpLoad, Load, PrpcLoad
 from sfs_core.host.registry import Registry
 from sfs_core.model.package import write_package
@@ -233,6 +234,7 @@ def main() -> None:
                         )
                         results.append(case)
                         _print(case)
+    print(f"\nhistory of this machine: {record(results)}")
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
