@@ -79,12 +79,18 @@ class Listen(_Section):
         return self
 
 
+def _peer_tls(value: Any) -> Any:
+    return {"enabled": False} if value is False else value
+
+
 class Peer(_Section):
     """Where a party listens to the others."""
 
     address: Annotated[str, AfterValidator(_address)]
     """`host:port` of its communication port, also with `http://` or `https://` before it."""
-    tls: PeerTls | Literal[False] | None = None
+    tls: Annotated[
+        PeerTls | None, BeforeValidator(_peer_tls, json_schema_input_type=PeerTls | Literal[False] | None)
+    ] = None
     """TLS with this party; `false` for none, although others are spoken to over TLS."""
 
 
@@ -304,12 +310,12 @@ class ServerConfig(_Section):
 
     def identity_names(self, party: str) -> frozenset[str]:
         """The names of which a certificate of this party has at least one."""
-        return identity_names(party, self.parties[party].tls or None)
+        return identity_names(party, self.parties[party].tls)
 
     def tls_with(self, party: str) -> PeerTls | None:
         """TLS of calls to a party, its own options completed by those for all; None for plain calls."""
         peer = self.parties[party]
-        if peer.tls is False:
+        if peer.tls and not peer.tls.enabled:
             return None
         general: ClientTls | ServerTls | None = self.link.tls or self.listen.tls_of("communication")
         if general is None and peer.tls is None and read_address(peer.address).scheme != "https":

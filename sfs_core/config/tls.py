@@ -60,6 +60,8 @@ class ClientTls(PluginConfig):
 class PeerTls(ClientTls):
     """TLS with one party; what is absent is as in `link.tls`."""
 
+    enabled: bool = True
+    """Whether it is called over TLS at all; `tls: false` for short."""
     server_name: str | None = Field(default=None, min_length=1)
     """Host name that its certificate must be made out to. Absent: the host of its address."""
     identities: list[Annotated[str, AfterValidator(_identity)]] = Field(default=[])

@@ -13,7 +13,7 @@ from sfs_core.config.certificates import CertificateError, TlsFiles
 
 __all__ = ["ChannelTls", "FollowedContext", "failure_text", "loss_text", "words"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.tls")
 
 _REASONS: Final = {
     "HTTP_REQUEST": "it speaks plain HTTP on a port that is for TLS",

@@ -12,7 +12,7 @@ from sfs_core.link.tls import FollowedContext, failure_text
 
 __all__ = ["TlsAcceptor"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.tls")
 
 _PAUSE: Final = 1.0
 """Seconds until the next try when a connection cannot be accepted, for want of file descriptors as a rule."""

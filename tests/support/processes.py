@@ -7,6 +7,7 @@ import http.client
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -45,6 +46,8 @@ class Party:
         self.config = config
         self.service_port = service_port
         self._arguments = arguments
+        self.tls: ssl.SSLContext | None = None
+        """What its service port is asked with over TLS."""
         self.log = config.with_suffix(".log")
         self.start()
 
@@ -73,6 +76,8 @@ class Party:
     ) -> tuple[int, bytes]:
         """Status and body of one HTTP exchange on the service port."""
         connection = http.client.HTTPConnection("127.0.0.1", self.service_port, timeout=30)
+        if self.tls is not None:
+            connection = http.client.HTTPSConnection("127.0.0.1", self.service_port, timeout=30, context=self.tls)
         try:
             connection.request(method, path, body, {"Content-Type": content_type} if body else {})
             response = connection.getresponse()
