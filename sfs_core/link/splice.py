@@ -53,7 +53,8 @@ class SpliceEnd(asyncio.Protocol):
         self._ended = True
         if self._other is not None:
             self._other.put_end()
-        return self.transport is not None and self.transport.can_write_eof()
+        both_ended = self._other is not None and self._other._ended
+        return self.transport is not None and self.transport.can_write_eof() and not both_ended
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
