@@ -45,7 +45,7 @@ def checked_load(port: int, *, rows: int = 1, connections: int = 1000) -> Genera
     """Load on a party of the cluster over HTTP/JSON; every score is checked."""
     scores = {id_: sum(2 * (i * FEATURES + j) for j in range(FEATURES)) + 0.5 for i, id_ in enumerate(IDS)}
     questions = draw_questions("linear", PARTIES, IDS, rows, scores=scores)
-    target = Target(f"127.0.0.1:{port}", "http", tls=False)
+    target = Target(f"127.0.0.1:{port}", "http")
     service = "secretflow.serving.apis.PredictionService"
     transport = open_transport(target, service, "Predict", connections=connections, seconds=10.0)
     return Generator(transport, questions.bodies(json=True), questions.check_json)

@@ -15,12 +15,7 @@ _PLAIN: Final = {
     "grpc": "h2:grpc",
     "baidu_std": "baidu_std",
 }
-_TLS: Final = {
-    "https": "http:proto",
-    "https+json": "http",
-    "grpcs": "h2:grpc",
-    "baidu_stds": "baidu_std",
-}
+_TLS: Final = ("https", "https+json", "grpcs", "baidu_stds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +25,10 @@ class Target:
     Args:
         address: `host:port`.
         protocol: as `sfs_core.link.channel` names it.
-        tls: whether the connection is encrypted.
     """
 
     address: str
     protocol: str
-    tls: bool
 
     @property
     def host(self) -> str:
@@ -51,14 +44,15 @@ class Target:
 def parse_target(url: str) -> Target:
     """The target of `SCHEME://HOST:PORT`.
 
-    Schemes: `http` (protobuf bodies), `http+json`, `grpc`, `baidu_std`; over TLS `https`, `https+json`, `grpcs`,
-    `baidu_stds`.
+    Schemes: `http` (protobuf bodies), `http+json`, `grpc`, `baidu_std`.
 
     Raises:
-        ConfigError: it is no such address.
+        ConfigError: it is no such address, or asks for TLS.
     """
     scheme, mark, rest = url.strip().partition("://")
-    protocol = _PLAIN.get(scheme.lower()) or _TLS.get(scheme.lower())
+    protocol = _PLAIN.get(scheme.lower())
+    if scheme.lower() in _TLS:
+        raise ConfigError(f"{scheme.lower()} is not spoken by this version's client", hint="ask through a TLS proxy")
     host, colon, port = rest.rstrip("/").rpartition(":")
     if not mark or protocol is None:
         raise ConfigError(f"{url!r} is no address of a server", hint=f"begin with one of {', '.join(_PLAIN | _TLS)}://")
@@ -66,4 +60,4 @@ def parse_target(url: str) -> Target:
         raise ConfigError(f"{url!r} is no address of a server", hint=f"{scheme}://HOST:PORT is expected")
     if any(c in host for c in "/?#@ ") or (":" in host and not host.startswith("[")):
         raise ConfigError(f"{url!r} is no address of a server", hint="a host and a port are expected and nothing else")
-    return Target(f"{host}:{port}", protocol, scheme.lower() in _TLS)
+    return Target(f"{host}:{port}", protocol)

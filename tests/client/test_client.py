@@ -251,9 +251,11 @@ def test_no_address_of_a_server(url: str) -> None:
 
 
 def test_addresses() -> None:
-    assert parse_target("grpcs://[::1]:9/") == Target("[::1]:9", "h2:grpc", tls=True)
+    assert parse_target("GRPC://[::1]:9/") == Target("[::1]:9", "h2:grpc")
+    with pytest.raises(ConfigError, match="https is not spoken"):  # and nothing is sent in the clear
+        Client("https://a:1", token="t")
     assert parse_target("grpc://[::1]:9").host == "::1"
-    assert parse_target("http://a:80") == Target("a:80", "http:proto", tls=False)
+    assert parse_target("http://a:80") == Target("a:80", "http:proto")
 
 
 def test_credentials_that_have_no_place() -> None:
