@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 import pytest
 
 from sfs_core.batch import Batch, Schema
+from sfs_core.errors import FeatureError
 from sfs_core.host.registry import Kind
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
 from sfs_core.testing.contract import installed, on_event_loop
@@ -61,20 +62,22 @@ class FeatureSourceContract(SourceContract):
         *,
         schema: Schema | None = None,
         options: Mapping[str, Any] | None = None,
+        report_missing: bool = False,
     ) -> FeatureSource:
         """The case's source, not opened yet."""
         cls = installed().feature_source(case.component)
         wanted = case.schema if schema is None else schema
-        return cls(self.config(case, options), feature_context(wanted, case.base_directory, executor=pool))
+        context = feature_context(wanted, case.base_directory, executor=pool, report_missing=report_missing)
+        return cls(self.config(case, options), context)
 
     @asynccontextmanager
     async def opened(
-        self, case: FeatureSourceCase, *, schema: Schema | None = None, options: Mapping[str, Any] | None = None
+        self, case: FeatureSourceCase, *, schema: Schema | None = None, report_missing: bool = False
     ) -> AsyncIterator[FeatureSource]:
         """The case's source, opened and closed as a server does it."""
         with _pool() as pool:
             loop = asyncio.get_running_loop()
-            source = self.make(case, pool, schema=schema, options=options)
+            source = self.make(case, pool, schema=schema, report_missing=report_missing)
             try:
                 await loop.run_in_executor(pool, source.open)
                 yield source
@@ -179,6 +182,18 @@ class FeatureSourceContract(SourceContract):
                 assert error is None, "the case says that every id is known"
             else:
                 assert error is not None, "rows came for an id that is not there"
+
+    @on_event_loop
+    async def test_rows_that_are_not_there_are_reported_where_asked(self, case: FeatureSourceCase) -> None:
+        """With `report_missing`, rows that are there come, and `missing` says which ids have none."""
+        async with self.opened(case, report_missing=True) as source:
+            _needs_look_up(source)
+            if case.knows_every_id:
+                pytest.skip("the case says that every id is known")
+            first, second, *_ = case.rows
+            result = await _fetch_result(source, [_UNKNOWN, second, _UNKNOWN, first])
+            assert list(map(bool, result.missing or ())) == [True, False, True, False]
+            assert plain_rows(_projected(result.batch, case.schema)) == [case.rows[second], case.rows[first]]
 
     @on_event_loop
     async def test_errors_are_sfs_errors(self, case: FeatureSourceCase) -> None:
@@ -336,6 +351,14 @@ async def _all_of(source: FeatureSource, known_id: str = "1") -> Batch:
 
 
 async def _fetch(source: FeatureSource, ids: Sequence[str], context: str = "") -> Batch:
+    """The rows that the source returns, which must not report any as missing."""
+    result = await _fetch_result(source, ids, context)
+    if any(result.missing or ()):
+        raise FeatureError("rows are reported as missing")
+    return result.batch
+
+
+async def _fetch_result(source: FeatureSource, ids: Sequence[str], context: str = "") -> FeatureResult:
     """What the source returns, run where core runs it, without core's checks."""
     query = FeatureQuery(list(ids), context)
     if source.blocking and not inspect.iscoroutinefunction(source.fetch_rows):
@@ -346,7 +369,7 @@ async def _fetch(source: FeatureSource, ids: Sequence[str], context: str = "") -
     if inspect.isawaitable(result):
         result = await result
     assert isinstance(result, FeatureResult), f"fetch_rows returned {type(result).__name__}, not FeatureResult"
-    return result.batch
+    return result
 
 
 async def _error(source: FeatureSource, ids: Sequence[str]) -> Exception | None:

@@ -60,7 +60,12 @@ def plugin_context(base_directory: Path | None = None, *, party: str = PARTY) ->
 
 
 def feature_context(
-    schema: Schema, base_directory: Path | None = None, *, executor: Executor | None = None, party: str = PARTY
+    schema: Schema,
+    base_directory: Path | None = None,
+    *,
+    executor: Executor | None = None,
+    party: str = PARTY,
+    report_missing: bool = False,
 ) -> FeatureContext:
     """The context of a feature source that is to deliver `schema`.
 
@@ -69,11 +74,10 @@ def feature_context(
         base_directory: what relative paths are relative to; None: the working directory.
         executor: the pool for blocking code; None: one of its own, whose threads end with the process.
         party: the party's id.
+        report_missing: whether rows that are not there are to be reported instead of raised.
     """
-    pool = executor or ThreadPoolExecutor(4)
-    return FeatureContext(
-        SERVICE, party, logging.getLogger(f"sfs.test.{party}"), base_directory or Path(), schema, pool
-    )
+    pool, logger = executor or ThreadPoolExecutor(4), logging.getLogger(f"sfs.test.{party}")
+    return FeatureContext(SERVICE, party, logger, base_directory or Path(), schema, pool, report_missing)
 
 
 def assert_fused_equals_single(

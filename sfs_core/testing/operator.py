@@ -258,7 +258,7 @@ def _arrow(schema: Schema, rows: Table) -> Batch:
 def _numpy(batch: Batch) -> Batch:
     plain = (pa.types.is_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_boolean)
     columns = [
-        column.to_numpy(zero_copy_only=False)
+        np.array(column)  # may be written to, so that it shows who does
         if any(is_plain(column.type) for is_plain in plain) and not column.null_count
         else column
         for column in map(batch.arrow, range(len(batch.schema)))
