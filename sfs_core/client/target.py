@@ -55,7 +55,7 @@ def parse_target(url: str) -> Target:
         raise ConfigError(f"{scheme.lower()} is not spoken by this version's client", hint="ask through a TLS proxy")
     host, colon, port = rest.rstrip("/").rpartition(":")
     if not mark or protocol is None:
-        raise ConfigError(f"{url!r} is no address of a server", hint=f"begin with one of {', '.join(_PLAIN | _TLS)}://")
+        raise ConfigError(f"{url!r} is no address of a server", hint=f"begin with one of {', '.join(_PLAIN)}://")
     if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise ConfigError(f"{url!r} is no address of a server", hint=f"{scheme}://HOST:PORT is expected")
     if any(c in host for c in "/?#@ ") or (":" in host and not host.startswith("[")):
