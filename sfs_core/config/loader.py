@@ -21,7 +21,7 @@ from sfs_core.sdk.context import PluginConfig, types_in
 from sfs_core.sdk.feature_source import FeatureSource
 from sfs_core.sdk.model_source import ModelSource
 
-__all__ = ["ConfigFile", "LoadedConfig", "LoadedService", "load", "read_config"]
+__all__ = ["ConfigFile", "LoadedConfig", "LoadedFeatureSource", "LoadedService", "load", "read_config"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _SERVICE_KEYS: Final = ("service", "model", "features")
@@ -45,6 +45,19 @@ class ConfigFile:
     warnings: tuple[str, ...]
     tree: Node = field(repr=False)
 
+    def line(self, place: Place) -> int:
+        """The line of a value, or of what it would be in."""
+        return self.tree.at(place).line
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFeatureSource:
+    """A feature source's class and checked options, and the features that it gives (None: those that are left)."""
+
+    source: type[FeatureSource]
+    options: PluginConfig
+    features: tuple[str, ...] | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedService:
@@ -53,8 +66,7 @@ class LoadedService:
     config: Service
     model_source: type[ModelSource]
     model_options: PluginConfig
-    feature_source: type[FeatureSource] | None = None
-    feature_options: PluginConfig = field(default_factory=PluginConfig)
+    feature_sources: tuple[LoadedFeatureSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +129,15 @@ def load(path: Path, *, plugin_directories: Sequence[Path] = (), bulk_requester:
     return LoadedConfig(draft.file(config), tuple(services), registry)
 
 
-def _loaded(service: Service, model: _Component | None, features: _Component | None) -> LoadedService:
+def _loaded(service: Service, model: _Component | None, sources: Sequence[_Component | None]) -> LoadedService:
     assert model is not None
-    if features is None:
-        return LoadedService(service, *model)
-    return LoadedService(service, *model, *features)
+    parts = service.features.parts if service.features else []
+    loaded = [
+        LoadedFeatureSource(*source, None if part.features is None else tuple(part.features))
+        for part, source in zip(parts, sources, strict=True)
+        if source is not None
+    ]
+    return LoadedService(service, *model, tuple(loaded))
 
 
 _Component = tuple[Any, PluginConfig]
@@ -180,11 +196,15 @@ class _Draft:
         services = self._at(("services",))
         return len(services) if isinstance(services, list) else 0
 
-    def components(self, at: Place, registry: Registry) -> tuple[_Component | None, _Component | None]:
-        """The model source and the feature source of a service; None where there is none, or something is wrong."""
+    def components(self, at: Place, registry: Registry) -> tuple[_Component | None, list[_Component | None]]:
+        """The model source and the feature sources of a service; None for one where something is wrong."""
+        several = self._at((*at, "features", "sources"))
+        places: list[Place] = [(*at, "features", "source")] if self._at((*at, "features", "source")) else []
+        if isinstance(several, list):
+            places += [(*at, "features", "sources", i, "source") for i in range(len(several))]
         return (
             self._component((*at, "model", "source"), ModelChoice, registry.model_source),
-            self._component((*at, "features", "source"), SourceChoice, registry.feature_source),
+            [self._component(place, SourceChoice, registry.feature_source) for place in places],
         )
 
     def _component(self, at: Place, kind: type[SourceChoice], find: Any) -> _Component | None:

@@ -26,9 +26,11 @@ def resolved(loaded: LoadedConfig) -> dict[str, Any]:
         choice = service.config.model.source
         entry["model"]["source"] = {"name": choice.name, "path": choice.path, **_plain(service.model_options)}
         features = service.config.features
-        if features is not None and features.source is not None:
-            name = features.source.name
-            entry["features"]["source"] = {"name": name, **_plain(service.feature_options)}
+        if features is None:
+            continue
+        blocks = entry["features"]["sources"] if features.sources is not None else [entry["features"]]
+        for block, part, source in zip(blocks, features.parts, service.feature_sources, strict=False):
+            block["source"] = {"name": part.source.name, **_plain(source.options)}
     restored: dict[str, Any] = _with_placeholders(document, loaded.file.tree)
     return restored
 

@@ -19,6 +19,8 @@ from sfs_core.sdk.context import PluginConfig
 __all__ = [
     "Batching",
     "BulkScoring",
+    "FeatureCache",
+    "FeaturePart",
     "Features",
     "Limits",
     "Link",
@@ -205,11 +207,38 @@ class ModelPackage(_Section):
     """What the package must hash to (hex). With it, a package fetched before is used again."""
 
 
+class FeaturePart(_Section):
+    """One of several feature sources."""
+
+    source: SourceChoice
+    """Where its features are looked up."""
+    features: list[str] | None = Field(default=None, min_length=1)
+    """Which features it gives, under their names in the model. Absent, at one source only: all that the others do not
+    give."""
+
+
+class FeatureCache(_Section):
+    """Rows of feature sources, remembered for a while."""
+
+    ttl: Seconds
+    """How long a row is remembered: nobody gets an older one."""
+    missing_ttl: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
+    """Seconds that an id is remembered to have no row; 0: not at all."""
+    max_rows: int = Field(default=100_000, gt=0)
+    """Most ids remembered, of each source; those not used for longest make room."""
+    headers: list[str] | None = None
+    """Names of the header entries of requests that rows depend on. Absent: all but those of tracing."""
+
+
 class Features(_Section):
     """This party's features."""
 
     source: SourceChoice | None = None
     """Where they are looked up. Absent: only features sent along with requests can be scored."""
+    sources: list[FeaturePart] | None = Field(default=None, min_length=1)
+    """Instead of `source`: several, each with some of the features; all are asked at the same time."""
+    cache: FeatureCache | None = None
+    """Remembers rows that were looked up. Absent: every request is looked up."""
     mapping: dict[str, str] = Field(default={})
     """Name at the source: name in the model. Names that are equal need no entry."""
     missing: Literal["error", "default", "per_row"] = "error"
@@ -219,10 +248,29 @@ class Features(_Section):
     """With `missing: default`: a value for each feature of the model, under its name in the model. null hands a null
     to the model."""
 
+    @property
+    def parts(self) -> list[FeaturePart]:
+        """All feature sources, also where there is one only."""
+        return self.sources or ([FeaturePart(source=self.source)] if self.source is not None else [])
+
     @model_validator(mode="after")
     def _defaults_have_a_use(self) -> Features:
         if self.defaults and self.missing != "default":
             raise ValueError("`defaults` are for `missing: default`")
+        return self
+
+    @model_validator(mode="after")
+    def _each_feature_once(self) -> Features:
+        if self.source is not None and self.sources is not None:
+            raise ValueError("either `source` or `sources` is expected, and not both")
+        listed = Counter(name for part in self.parts for name in set(part.features or ()))
+        twice = [name for name, times in listed.items() if times > 1]
+        if twice:
+            raise ValueError(f"several sources are to give {', '.join(sorted(twice)[:10])}")
+        if sum(part.features is None for part in self.parts) > 1:
+            raise ValueError("only one of the sources can give the rest; name the `features` of the others")
+        if self.cache is not None and not self.parts:
+            raise ValueError("`cache` needs a source")
         return self
 
     @field_validator("mapping")
@@ -303,6 +351,8 @@ class ServerConfig(_Section):
             raise ValueError(f"party {self.party!r} is not among parties ({', '.join(self.parties)})")
         if self.bulk_scoring and self.bulk_scoring.requester not in self.parties:
             raise ValueError(f"bulk_scoring.requester is not among parties ({', '.join(self.parties)})")
+        if self.bulk_scoring and any(service.features and service.features.cache for service in self.services):
+            raise ValueError("bulk scoring takes rows in their order: features.cache cannot be used with it")
         names = [service.service for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same id")

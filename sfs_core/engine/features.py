@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 
 from sfs_core.batch import Batch, Schema
 from sfs_core.codec.features import Feature, batch_of_features, feature_rows
+from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.sources import Source
 from sfs_core.errors import ErrorCode, FeatureError, SfsError
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
@@ -29,9 +30,21 @@ def source_schema(model_schema: Schema, mapping: Mapping[str, str]) -> Schema:
 
 
 class FeatureLookup:
-    """Fetches features from a source, or converts those sent along, and renames them to the model's names."""
+    """Fetches features from a source, or converts those sent along, and renames them to the model's names.
 
-    def __init__(self, model_schema: Schema, mapping: Mapping[str, str], source: Source | None) -> None:
+    Attributes:
+        source: where they come from, if anywhere.
+        caches: those in front of sources, for whoever counts hits and misses.
+    """
+
+    def __init__(
+        self,
+        model_schema: Schema,
+        mapping: Mapping[str, str],
+        source: Source | None,
+        caches: tuple[CachedSource, ...] = (),
+    ) -> None:
+        self.caches = caches
         self.model_schema = model_schema
         self.source = source
         self.source_schema = source_schema(model_schema, mapping)

@@ -118,15 +118,7 @@ class JoinedSource:
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """The rows that every part has; at once where all parts only touch memory."""
-        answers: list[FeatureResult | Awaitable[FeatureResult]] = []
-        try:
-            for part in self._parts:
-                answers.append(part.fetch(query))  # noqa: PERF401 - those made so far are needed
-        except BaseException:
-            for answer in answers:
-                if asyncio.iscoroutine(answer):
-                    answer.close()
-            raise
+        answers = [_fetched(part, query) for part in self._parts]
         results = [answer for answer in answers if isinstance(answer, FeatureResult)]
         return self._joined(results) if len(results) == len(answers) else self._fetch_later(answers)
 
@@ -155,6 +147,18 @@ class JoinedSource:
         missing = _missing_anywhere(results)
         batches = [result.batch if missing is None else _without(result, missing) for result in results]
         return FeatureResult(self._project(_side_by_side(self._side_by_side, batches)), headers, missing)
+
+
+def _fetched(part: Source, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
+    """What the part says; an error of one that only touches memory comes later, as those of the others do."""
+    try:
+        return part.fetch(query)
+    except Exception as error:  # noqa: BLE001 - it is raised when the others can be told to stop
+        return _failed(error)
+
+
+async def _failed(error: Exception) -> FeatureResult:
+    raise error
 
 
 def _missing_anywhere(results: Sequence[FeatureResult]) -> Sequence[bool] | None:

@@ -8,21 +8,18 @@ from concurrent.futures import Executor as Pool
 from dataclasses import dataclass
 from typing import Final
 
-from sfs_core.batch import Schema
 from sfs_core.config.loader import LoadedConfig, LoadedService
-from sfs_core.config.schema import Features
 from sfs_core.engine.executor import Executor
-from sfs_core.engine.features import FeatureLookup, source_schema
-from sfs_core.engine.missing import DefaultValues, leave_out
-from sfs_core.engine.sources import PolicySource, Source
-from sfs_core.errors import ConfigError, FeatureError, SfsError
+from sfs_core.engine.features import FeatureLookup
+from sfs_core.errors import ConfigError, SfsError
 from sfs_core.model.cache import fetch_package
 from sfs_core.model.package import Model, model_info, read_package
 from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
 from sfs_core.observe.server_metrics import ServerMetrics
-from sfs_core.sdk.context import FeatureContext, PluginContext
+from sfs_core.sdk.context import PluginContext
 from sfs_core.server.observed import ObservedExecutor
 from sfs_core.server.served import ServedModel
+from sfs_core.server.sources import feature_source
 
 __all__ = ["CheckedModel", "check_model", "open_model"]
 
@@ -94,44 +91,10 @@ def _feature_lookup(loaded: LoadedConfig, service: LoadedService, checked: Check
     unknown = sorted(set(mapping.values()) - set(checked.feature_schema.names))
     if unknown:
         logger.info("%s: the mapping names %d feature(s) that the model does not use", name, len(unknown))
-    source: Source | None = None
-    if features is not None and service.feature_source is not None:
-        context = _context(loaded, service)
-        source = service.feature_source(
-            service.feature_options,
-            FeatureContext(
-                context.service,
-                context.party,
-                context.logger,
-                context.base_directory,
-                source_schema(checked.feature_schema, mapping),
-                pool,
-                report_missing=features.missing != "error",
-            ),
-        )
-        if features.missing == "per_row":
-            source = PolicySource(source, leave_out)
-        elif features.missing == "default":
-            source = PolicySource(source, _default_values(name, features, checked.feature_schema))
-    elif len(checked.feature_schema):
+    source, caches = feature_source(loaded, service, _context(loaded, service), checked.feature_schema, pool)
+    if source is None and len(checked.feature_schema):
         logger.warning("%s: no feature source is configured, only predefined features can be scored", name)
-    return FeatureLookup(checked.feature_schema, mapping, source)
-
-
-def _default_values(service: str, features: Features, schema: Schema) -> DefaultValues:
-    place = f"service {service}, features.defaults"
-    if lacking := [name for name in schema.names if name not in features.defaults]:
-        raise ConfigError(
-            f"{len(lacking)} feature(s) of the model have no default, {lacking[0]!r} is one",
-            where=place,
-            hint="give each a value, or null for one that the model deals with itself",
-        )
-    if unknown := sorted(features.defaults.keys() - set(schema.names)):
-        logger.info("%s: there are defaults for %d feature(s) that the model does not use", service, len(unknown))
-    try:
-        return DefaultValues(schema, features.defaults)
-    except FeatureError as error:
-        raise ConfigError(error.message, where=place) from None
+    return FeatureLookup(checked.feature_schema, mapping, source, caches)
 
 
 def open_model(

@@ -133,8 +133,8 @@ def test_what_is_shown_is_a_config_that_says_the_same(
     shown = capsys.readouterr().out
     after = load(write(shown))
     assert after.config.model_dump(exclude={"services"}) == before.config.model_dump(exclude={"services"})
-    assert [service.feature_options for service in after.services] == [
-        service.feature_options for service in before.services
+    assert [service.feature_sources for service in after.services] == [
+        service.feature_sources for service in before.services
     ]
     for default in ("handshake_attempts: ", "blocking_threads: ", "nulls: error"):
         assert default in shown

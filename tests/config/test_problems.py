@@ -281,7 +281,7 @@ def test_placeholders(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     text = NATIVE.replace("9010", "'${env:SFS_TEST_PORT}'").replace("alice.csv", "'data/${file:name.txt}'")
     loaded = load(write(text.replace("alice.tar.gz", "'$${x}'")))
     assert loaded.config.listen.service == 9555
-    assert str(loaded.services[0].feature_options.path) == "data/alice.csv"  # type: ignore[attr-defined]
+    assert str(loaded.services[0].feature_sources[0].options.path) == "data/alice.csv"  # type: ignore[attr-defined]
     assert loaded.config.services[0].model.source.path == "${x}"
 
 

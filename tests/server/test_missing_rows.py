@@ -152,3 +152,36 @@ def test_bulk_scoring_leaves_cells_empty(tmp_path: Path) -> None:
     finally:
         helper.stop()
     assert (tmp_path / "scores.csv").read_text().split() == ["score", "11.5", '""', "33.5", '""']
+
+
+def test_several_sources_with_a_cache_and_defaults(tmp_path: Path) -> None:
+    """Alice's features come from two files; what one of them lacks is filled in."""
+    columns = {"alice": {"x": [1.0, 2.0], "z": [100.0, 200.0]}, "bob": {"y": [10.0, 20.0]}}
+    files = linear_files(tmp_path, IDS[:2], columns)
+    ages = write_csv(tmp_path / "x.csv", ["a", "b"], {"x": [1.0, 2.0]})
+    incomes = write_csv(tmp_path / "z.csv", ["b"], {"other": [0], "z": [200.0]})
+    features = files.configs["alice"]["services"][0]["features"]
+    del features["source"]
+    features |= {
+        "missing": "default",
+        "defaults": {"x": 0.0, "z": 0.5},
+        "cache": {"ttl": "1 min", "missing_ttl": 60},
+        "sources": [
+            {"source": {"name": "csv", "path": str(incomes)}, "features": ["z"]},
+            {"source": {"name": "csv", "path": str(ages)}},
+        ],
+    }
+    with files.running():
+        for _ in range(2):
+            assert scores(ask(files, "alice", ["a", "b"])) == [12.0, 222.5]
+        assert scores(ask(files, "bob", ["b"])) == [222.5]
+    features["sources"][1]["features"] = ["w"]
+    result = sfs("check", files.write("alice"))
+    assert "no source gives 1 feature(s) of the model, 'x' is one" in result.stderr
+    line = files.paths["alice"].read_text().splitlines().index('     "sources": [') + 1
+    assert f"alice.json:{line} features.sources" in result.stderr
+    features["sources"][1]["features"] = ["x", "z"]
+    result = sfs("check", files.write("alice"))
+    assert result.returncode == 1
+    assert "several sources are to give z" in result.stderr
+    assert "alice.json:" in result.stderr
