@@ -50,6 +50,7 @@ class JsonLinesSource(FeatureSource):
     def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
         """The rows of the ids asked for, in their order."""
         rows = [self._rows[row_id] for row_id in query.ids if row_id in self._rows]
-        if len(rows) < len(query.ids):
-            raise FeatureError(f"{len(query.ids) - len(rows)} of {len(query.ids)} ids are not in the file")
-        return FeatureResult(Batch.from_rows(self.schema, rows))
+        missing = [row_id not in self._rows for row_id in query.ids]
+        if any(missing) and not self.context.report_missing:
+            raise FeatureError(f"{sum(missing)} of {len(missing)} ids are not in the file")
+        return FeatureResult(Batch.from_rows(self.schema, rows), missing=missing if any(missing) else None)
