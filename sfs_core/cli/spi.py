@@ -154,11 +154,11 @@ def _configured(path: Path, service: str | None, pool: Executor, directories: tu
     if len(found) != 1:
         known = ", ".join(each.config.service for each in loaded.services)
         raise click.UsageError(f"choose one of the config's services with --service: {known}")
-    cls = found[0].feature_source
-    if cls is None:
-        raise ConfigError("the config names no feature source", where=str(path))
+    sources = found[0].feature_sources
+    if len(sources) != 1:
+        raise ConfigError(f"the service has {len(sources)} feature sources, exactly one can be served", where=str(path))
     name = found[0].config.service
-    return _maker(cls, found[0].feature_options, name, loaded.config.party, loaded.base_directory, pool)
+    return _maker(sources[0].source, sources[0].options, name, loaded.config.party, loaded.base_directory, pool)
 
 
 def _maker(

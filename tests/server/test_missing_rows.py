@@ -178,7 +178,8 @@ def test_several_sources_with_a_cache_and_defaults(tmp_path: Path) -> None:
     features["sources"][1]["features"] = ["w"]
     result = sfs("check", files.write("alice"))
     assert "no source gives 1 feature(s) of the model, 'x' is one" in result.stderr
-    line = files.paths["alice"].read_text().splitlines().index('     "sources": [') + 1
+    lines = files.paths["alice"].read_text().splitlines()
+    line = 1 + next(i for i, text in enumerate(lines) if '"sources"' in text)
     assert f"alice.json:{line} features.sources" in result.stderr
     features["sources"][1]["features"] = ["x", "z"]
     result = sfs("check", files.write("alice"))
