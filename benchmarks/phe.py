@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-os.environ["SFS_PHE_NOISE_STOCK"] = "0"  # filled by hand where it is to count
+os.environ |= {"SFS_PHE_NOISE_STOCK": "0", "SFS_PHE_WORKERS": "0"}  # stocks are filled by hand, one core counts
 
 import numpy as np
 from gmpy2 import mpz
@@ -24,8 +24,7 @@ from sfs_op_phe.dot_product import PheDotProduct
 from sfs_op_phe.keyring import Keyring, keyring_of, read_public_key, read_secret_key
 from sfs_op_phe.matrices import write_cipher_matrix, write_plain_matrix
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
-from sfs_op_phe.powers import SignedDigits
-from sfs_op_phe.tree_merge import Terms
+from sfs_op_phe.tree_merge import Terms, sums_of
 
 from sfs_core import Batch, Cluster, ComputeContext, NodeSpec
 from sfs_core.sdk.operator import AttributeValue
@@ -63,7 +62,7 @@ def fill(keyring: Keyring, count: int) -> None:
     """Put random encryptions of zero in stock."""
     for stock in (keyring.own_noise, keyring.their_noise, keyring.their_masks):
         stock._stock.clear()
-        stock._stock.extend(stock._make() for _ in range(count))
+        stock._stock.extend(stock._make(count))
 
 
 def empty(keyring: Keyring) -> None:
@@ -109,9 +108,9 @@ def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> N
     key, count = keyring.theirs, num_trees * num_leaves
     bases = [key.noise() for _ in range(count)]
     shares = [secrets.randbits(128) - (1 << 127) for _ in range(count)]
-    terms = Terms(bases, [SignedDigits(share) for share in shares], mpz(1), count, 0)
+    terms = Terms(bases, shares, mpz(1), count, 0)
     noise = key.noise()
-    ours = microseconds(lambda: terms.sum(keyring, noise), 1)
+    ours = microseconds(lambda: sums_of([terms], [noise], key, keyring.workers), 1)
     heu = None
     if kit:
         selections = heu_numpy.CiphertextArray.load_from(write_cipher_matrix(count, 1, 1, bases, key))

@@ -29,7 +29,8 @@ def encrypt_weights(weights: Sequence[float], scale: int, key: PublicKey) -> byt
         FeatureError: a weight is not finite, or too large (code 3).
     """
     numbers = _scaled(weights, scale, "weights")
-    items = [key.noise() * key.power(number) % key.modulus for number in numbers]
+    noises = key.noises(len(numbers))
+    items = [noise * key.power(number) % key.modulus for noise, number in zip(noises, numbers, strict=True)]
     return write_cipher_matrix(len(items), 1, 1, items, key)
 
 

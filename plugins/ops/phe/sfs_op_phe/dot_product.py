@@ -22,7 +22,7 @@ from .matrices import (
     write_plain_matrix,
 )
 from .numbers import FEATURE_SCALE, MASK_BITS, OFFSET_BITS, encode
-from .powers import FixedBase, SignedDigits, inverses, product_of_powers
+from .powers import FixedBase, inverses, product_of_powers
 from .wire import WireError, read_matrix
 
 __all__ = ["PheDotProduct", "WeightedSums"]
@@ -183,7 +183,7 @@ class WeightedSums:
     def of(self, rows: Sequence[Sequence[int]]) -> list[mpz]:
         """One residue per row of integers."""
         if self._tables is None:
-            return [product_of_powers(self._weights, [SignedDigits(x) for x in row], self._modulus) for row in rows]
+            return [product_of_powers(self._weights, row, self._modulus) for row in rows]
         # Negative features go to a second product, inverted for all rows at once.
         tables, positive, negative = self._tables, [], []
         for row in rows:

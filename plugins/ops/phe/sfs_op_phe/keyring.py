@@ -21,6 +21,7 @@ from .paillier import PaillierPublicKey, PaillierSecretKey
 from .stock import Stock
 from .tokens import TokenBox
 from .wire import WireError, split_tag
+from .workers import workers_of
 
 __all__ = ["Keyring", "keyring_of", "number_setting", "read_public_key", "read_secret_key"]
 
@@ -81,6 +82,7 @@ class Keyring:
         theirs: the peer's public key.
         scale: fixed-point scale of weights.
         tokens: keeps this party's selections while they travel.
+        workers: calculate in other processes.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -106,7 +108,8 @@ class Keyring:
         except WireError as error:
             raise _unfit(error, self.party) from None
         self.tokens = TokenBox(cluster.secret_key)
-        self._stock_size = number_setting("SFS_PHE_NOISE_STOCK", 8192, least=0)
+        self.workers = workers_of(number_setting("SFS_PHE_WORKERS", os.cpu_count() or 1, least=0))
+        self._stock_limit = number_setting("SFS_PHE_NOISE_STOCK", 1 << 15, least=0)
 
     def decrypt(self, representatives: Sequence[mpz], bits: int, what: str) -> list[int]:
         """The messages of ciphertexts under the own key.
@@ -134,23 +137,27 @@ class Keyring:
     @cached_property
     def own_noise(self) -> Stock[mpz]:
         """Random encryptions of zero under the own key."""
-        return Stock(self.own.noise, self._stock_size)
+        return self._noise_stock(self.own)
 
     @cached_property
     def their_noise(self) -> Stock[mpz]:
         """Random encryptions of zero under the peer's key."""
-        return Stock(self.theirs.noise, self._stock_size)
+        return self._noise_stock(self.theirs)
+
+    def _noise_stock(self, key: PublicKey) -> Stock[mpz]:
+        workers = self.workers
+        return Stock(lambda count: key.noises(count, workers), self._stock_limit, 16 * max(workers.count, 1))
 
     @cached_property
     def their_masks(self) -> Stock[tuple[int, mpz]]:
         """Random masks, each with an encryption under the peer's key."""
         key = self.theirs
 
-        def make() -> tuple[int, mpz]:
-            mask = secrets.randbits(MASK_BITS)
-            return mask, key.noise() * key.power(mask) % key.modulus
+        def make(count: int) -> list[tuple[int, mpz]]:
+            masks = [secrets.randbits(MASK_BITS) for _ in range(count)]
+            return [(m, noise * key.power(m) % key.modulus) for m, noise in zip(masks, key.noises(count), strict=True)]
 
-        return Stock(make, self._stock_size)
+        return Stock(make, self._stock_limit)
 
     @staticmethod
     def _public(cluster: Cluster, party: str, digit_bits: int) -> PublicKey:

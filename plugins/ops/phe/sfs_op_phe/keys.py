@@ -8,18 +8,17 @@ results are ready for the wire without a conversion of their own.
 
 from __future__ import annotations
 
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import ClassVar, Final
 
 from gmpy2 import invert, mpz
 
 from sfs_core import ErrorCode, SfsError
 
-from .powers import FixedBase
+from .powers import random_powers
 from .wire import WireError
+from .workers import Workers
 
 __all__ = ["DEFAULT_DIGIT_BITS", "DIGIT_SIZES", "LEAST_BITS", "MOST_BITS", "KeyFormatError", "PublicKey", "SecretKey"]
 
@@ -31,6 +30,9 @@ LEAST_BITS: Final = 2000
 """Shorter moduli protect nothing and are refused."""
 MOST_BITS: Final = 8192
 """Longer moduli only cost time."""
+
+_LEAST_SHARED: Final = 16
+"""Fewer random encryptions of zero are not worth asking another process."""
 
 
 class KeyFormatError(WireError):
@@ -101,13 +103,18 @@ class PublicKey(ABC):
         if abs(message) > self.limit:
             raise SfsError("a number is too large for the encryption key", code=ErrorCode.INVALID_ARGUMENT)
 
-    @cached_property
-    def _noise_table(self) -> FixedBase:
-        return FixedBase(self._noise_base, self.modulus, self._noise_bytes)
-
     def noise(self) -> mpz:
         """A fresh random encryption of zero, as a representative."""
-        return self._noise_table.times_power_of_bytes(self._form, secrets.token_bytes(self._noise_bytes))
+        return self.noises(1)[0]
+
+    def noises(self, count: int, workers: Workers | None = None) -> list[mpz]:
+        """Fresh random encryptions of zero, as representatives; many are made by all workers together."""
+        recipe = (self._noise_base, self.modulus, self._noise_bytes, self._form)
+        if workers is None or count < _LEAST_SHARED:
+            return random_powers(*recipe, count)
+        portion = max(_LEAST_SHARED // 2, -(-count // max(workers.count, 1)))
+        counts = [min(portion, count - start) for start in range(0, count, portion)]
+        return [item for part in workers.map(random_powers, [(*recipe, number) for number in counts]) for item in part]
 
     def enter(self, residue: mpz) -> mpz:
         """The representative of a residue."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from gmpy2 import invert, mpz, powmod, powmod_base_list
 
-__all__ = ["FixedBase", "SignedDigits", "equal_powers", "inverses", "product_of_powers"]
+__all__ = ["FixedBase", "equal_powers", "inverses", "product_of_powers", "random_powers", "signed_digits"]
 
 _BASES_PER_THREAD: Final = 8
 _OBJECT_BYTES: Final = 48  # what Python needs around a number, and a list for its place
@@ -73,6 +74,17 @@ class FixedBase:
         return self.times_power(mpz(1), exponent)
 
 
+@lru_cache(8)
+def _table(base: mpz, modulus: mpz, num_bytes: int) -> FixedBase:
+    return FixedBase(base, modulus, num_bytes)
+
+
+def random_powers(base: mpz, modulus: mpz, num_bytes: int, factor: mpz, count: int) -> list[mpz]:
+    """`factor` times powers of a base with random exponents of `num_bytes` bytes; the base's table is kept."""
+    table = _table(base, modulus, num_bytes)
+    return [table.times_power_of_bytes(factor, secrets.token_bytes(num_bytes)) for _ in range(count)]
+
+
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sfs-phe-powers")
@@ -106,27 +118,9 @@ def inverses(values: Sequence[mpz], modulus: mpz) -> list[mpz]:
     return result[::-1]
 
 
-class SignedDigits:
-    """An exponent in signed digits of any width, each width worked out once."""
-
-    __slots__ = ("_known", "exponent")
-
-    def __init__(self, exponent: int) -> None:
-        self.exponent = int(exponent)
-        self._known: dict[int, list[int]] = {}
-
-    def __repr__(self) -> str:
-        return "SignedDigits(…)"  # exponents are secret shares
-
-    def of(self, width: int) -> list[int]:
-        """Digits in -2^(width-1) … 2^(width-1), least significant first."""
-        digits = self._known.get(width)
-        if digits is None:
-            digits = self._known[width] = _signed_digits(self.exponent, width)
-        return digits
-
-
-def _signed_digits(exponent: int, width: int) -> list[int]:
+@lru_cache(1 << 14)
+def signed_digits(exponent: int, width: int) -> list[int]:
+    """Digits of an exponent in -2^(width-1) … 2^(width-1), least significant first. Models' exponents come again."""
     sign, rest, digits = (-1 if exponent < 0 else 1), abs(exponent), []
     half, full = 1 << (width - 1), 1 << width
     while rest:
@@ -143,7 +137,7 @@ def _signed_digits(exponent: int, width: int) -> list[int]:
 _WIDTHS: Final = ((10, 3), (30, 4), (75, 5), (130, 6), (230, 7))
 
 
-def product_of_powers(bases: Sequence[mpz], exponents: Sequence[SignedDigits], modulus: mpz) -> mpz:
+def product_of_powers(bases: Sequence[mpz], exponents: Sequence[int], modulus: mpz) -> mpz:
     """Product of each base to its exponent, by buckets per digit (Pippenger's method).
 
     Raises:
@@ -155,7 +149,7 @@ def product_of_powers(bases: Sequence[mpz], exponents: Sequence[SignedDigits], m
     inverted = inverses(bases, modulus)
     positions: list[list[tuple[mpz, int]]] = []
     for base, inverse, exponent in zip(bases, inverted, exponents, strict=True):
-        digits = exponent.of(width)
+        digits = signed_digits(exponent, width)
         while len(positions) < len(digits):
             positions.append([])
         for position, digit in zip(positions, digits, strict=False):

@@ -6,15 +6,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 __all__ = ["Stock"]
 
 _IDLE_SECONDS: Final = 0.05
-# After some items the thread sleeps: whoever waits for Python's lock would else wait for a whole switch interval, 5 ms.
-_PORTION: Final = 4
+# After a portion the thread sleeps: whoever waits for Python's lock would else wait for a whole switch interval, 5 ms.
 _PAUSE_SECONDS: Final = 0.0001
+_LEAST: Final = 2048
+_ROWS: Final = 32
 
 Item = TypeVar("Item")
 
@@ -25,18 +26,21 @@ class Stock(Generic[Item]):
     A thread fills the stock whenever nothing has been taken for some milliseconds; it ends with the stock.
 
     Args:
-        make: makes one item.
-        size: how many to hold; 0 makes each on the spot.
+        make: makes some items.
+        limit: how many to hold at most; 0 makes each on the spot.
+        portion: how many are made at once in idle time.
     """
 
-    def __init__(self, make: Callable[[], Item], size: int) -> None:
+    def __init__(self, make: Callable[[int], Sequence[Item]], limit: int, portion: int = 4) -> None:
         self._make = make
-        self._size = size
+        self._limit = limit
+        self._portion = portion
+        self._per_row = 0
         self._stock: deque[Item] = deque()
         self._last_use = 0.0
         self._wanted = threading.Event()
-        make()  # builds the tables that it needs
-        if size:
+        make(1)  # builds the tables that it needs
+        if limit:
             weakref.finalize(self, self._wanted.set)
             self._wanted.set()
             arguments = (weakref.ref(self), self._wanted)
@@ -45,6 +49,16 @@ class Stock(Generic[Item]):
     def __len__(self) -> int:
         return len(self._stock)
 
+    @property
+    def size(self) -> int:
+        """How many items are held when the stock is full: enough for some rows of the model."""
+        return min(self._limit, max(_LEAST, _ROWS * self._per_row))
+
+    def reserve(self, per_row: int) -> None:
+        """Note that a row of the model takes so many items more."""
+        self._per_row += per_row
+        self._wanted.set()
+
     def take(self, count: int) -> list[Item]:
         """`count` items."""
         taken: list[Item] = []
@@ -52,17 +66,18 @@ class Stock(Generic[Item]):
             for _ in range(count):
                 taken.append(self._stock.popleft())  # noqa: PERF401 - what was taken counts when the stock runs out
         except IndexError:
-            taken += [self._make() for _ in range(count - len(taken))]
-        if self._size:
+            taken += self._make(count - len(taken))
+        if self._limit:
             self._last_use = time.monotonic()
             self._wanted.set()
         return taken
 
     def fill(self) -> bool:
         """Add a portion if nothing was taken lately; whether more is wanted."""
-        if time.monotonic() - self._last_use > _IDLE_SECONDS:
-            self._stock.extend(self._make() for _ in range(min(_PORTION, self._size - len(self._stock))))
-        return len(self._stock) < self._size
+        missing = self.size - len(self._stock)
+        if missing > 0 and time.monotonic() - self._last_use > _IDLE_SECONDS:
+            self._stock.extend(self._make(min(self._portion, missing)))
+        return len(self._stock) < self.size
 
 
 def _keep_filled(stock: weakref.ref[Stock[Item]], wanted: threading.Event) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 import pyarrow as pa
 from gmpy2 import mpz
@@ -12,12 +14,17 @@ from sfs_core import Batch, ComputeContext, Schema, attr
 
 from .base import PheOperator, read_from
 from .keyring import Keyring
+from .keys import PublicKey
 from .matrices import CipherMatrix, read_cipher_matrix, write_cipher_matrix
-from .powers import SignedDigits, product_of_powers
+from .powers import product_of_powers
 from .selections import open_selections
 from .tree_select import read_shares
+from .workers import Workers
 
-__all__ = ["PheTreeMerge", "Terms"]
+__all__ = ["PheTreeMerge", "Terms", "sums_of"]
+
+_LEAST_BASES: Final = 16
+"""Products of fewer powers are not split."""
 
 
 @dataclass(slots=True, repr=False)
@@ -25,15 +32,15 @@ class Terms:
     """What makes up one row's score, not multiplied out yet.
 
     Attributes:
-        bases: representatives to be raised to this party's shares.
-        shares: the exponents.
+        bases: representatives to be raised to exponents.
+        exponents: what follows from this party's shares.
         factor: product of the other representatives.
         num_factors: how many these are.
         added: to be encrypted and added.
     """
 
     bases: list[mpz]
-    shares: list[SignedDigits]
+    exponents: list[int]
     factor: mpz
     num_factors: int
     added: int
@@ -41,19 +48,35 @@ class Terms:
     def join(self, other: Terms, modulus: mpz) -> None:
         """Add another tree's terms of the same row."""
         self.bases += other.bases
-        self.shares += other.shares
+        self.exponents += other.exponents
         self.factor = self.factor * other.factor % modulus
         self.num_factors += other.num_factors
         self.added += other.added
 
-    def sum(self, keyring: Keyring, noise: mpz) -> mpz:
-        """The row's encrypted score: a representative."""
-        key = keyring.theirs
+
+def sums_of(rows: Sequence[Terms], noises: Sequence[mpz], key: PublicKey, workers: Workers) -> list[mpz]:
+    """The rows' encrypted scores, as representatives, calculated by all workers together.
+
+    Raises:
+        ZeroDivisionError: a base has no inverse.
+    """
+    calls: list[tuple[Sequence[mpz], Sequence[int], mpz]] = []
+    parts_of_row = []
+    for terms in rows:
         # All factors are representatives; what is too much of the form is one more base.
-        excess = sum(share.exponent for share in self.shares) + self.num_factors
-        powers = product_of_powers([*self.bases, key.unform], [*self.shares, SignedDigits(excess)], key.modulus)
-        product = noise * self.factor % key.modulus * powers % key.modulus
-        return product * key.power(self.added) % key.modulus if self.added else product
+        excess = sum(terms.exponents) + terms.num_factors
+        bases, exponents = [*terms.bases, key.unform], [*terms.exponents, excess]
+        parts = max(1, min(-(-workers.count // len(rows)), len(bases) // _LEAST_BASES))
+        parts_of_row.append(parts)
+        calls += [(bases[part::parts], exponents[part::parts], key.modulus) for part in range(parts)]
+    products = iter(workers.map(product_of_powers, calls))
+    results = []
+    for terms, noise, parts in zip(rows, noises, parts_of_row, strict=True):
+        result = noise * terms.factor % key.modulus
+        for product in islice(products, parts):
+            result = result * product % key.modulus
+        results.append(result * key.power(terms.added) % key.modulus if terms.added else result)
+    return results
 
 
 class PheTreeMerge(
@@ -73,7 +96,7 @@ class PheTreeMerge(
 
     def setup(self) -> None:
         """Read the shares and note the columns."""
-        self._shares = [SignedDigits(share) for share in read_shares(self.weight_shard).items]
+        self._shares = list(read_shares(self.weight_shard).items)
         columns = [(self.select_col_name, pa.binary()), (self.weight_shard_col_name, pa.binary()), ("party", pa.utf8())]
         self._input = Schema(columns)
         self._output = Schema([(self.output_col_name, pa.binary())])
@@ -87,7 +110,8 @@ class PheTreeMerge(
         return self._output
 
     def make_tables(self, keyring: Keyring) -> None:
-        """Have noise made for the results."""
+        """Have noise made for the results, and processes ready."""
+        keyring.workers.start()
         self._noise = keyring.their_noise
 
     def compute(self, context: ComputeContext, selects: Sequence[Batch]) -> Batch:
@@ -124,7 +148,7 @@ class PheTreeMerge(
         """
         keyring = self.keyring
         with read_from(self.select_col_name, keyring.peer):
-            items = [terms.sum(keyring, noise) for terms, noise in zip(rows, self._noise.take(len(rows)), strict=True)]
+            items = sums_of(rows, self._noise.take(len(rows)), keyring.theirs, keyring.workers)
         return write_cipher_matrix(len(items), 1, 2, items, keyring.theirs)
 
     def _row(self, row: int, selection: int, chosen: CipherMatrix | None, weights: CipherMatrix) -> Terms:
@@ -135,5 +159,9 @@ class PheTreeMerge(
         for leaf in leaves:
             factor = factor * weights.items[row + leaf * num_rows] % modulus
         if chosen is None:  # the requester knows nothing of the tree: all leaves are left to it
-            return Terms([], [], factor, len(leaves), sum(share.exponent for share in shares))
-        return Terms([chosen.items[row + leaf * num_rows] for leaf in leaves], shares, factor, len(leaves), 0)
+            return Terms([], [], factor, len(leaves), sum(shares))
+        # Of the leaves left here the requester leaves exactly one: with one share added to the sum and taken off all
+        # others, a leaf less needs a power.
+        first, *others = shares or (0,)
+        bases = [chosen.items[row + leaf * num_rows] for leaf in leaves[1:]]
+        return Terms(bases, [share - first for share in others], factor, len(leaves), first)

@@ -86,6 +86,7 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
     def make_tables(self, keyring: Keyring) -> None:
         """Work out what each leaf's share is under the own key, but for its noise."""
         self._noise = keyring.own_noise
+        self._noise.reserve(len(self._shares.items) * (2 if self._splits is not None else 1))
         self._share_powers = [keyring.own.power(share) for share in self._shares.items]
 
     def compute(self, context: ComputeContext, features: Batch) -> Batch:

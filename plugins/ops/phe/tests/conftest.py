@@ -20,10 +20,10 @@ SCALE = 1 << 26
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_stock():
-    """Without threads that fill stocks beside the tests."""
-    os.environ["SFS_PHE_NOISE_STOCK"] = "0"
+    """Without threads that fill stocks beside the tests, and without processes."""
+    os.environ |= {"SFS_PHE_NOISE_STOCK": "0", "SFS_PHE_WORKERS": "0"}
     yield
-    del os.environ["SFS_PHE_NOISE_STOCK"]
+    del os.environ["SFS_PHE_NOISE_STOCK"], os.environ["SFS_PHE_WORKERS"]
 
 
 @dataclass(frozen=True)
