@@ -2,7 +2,7 @@
 
     ./dev bench [--seconds 1.0] [--rounds 3] [--only linear] [--json FILE]
 
-For each model (a linear one and 50 trees), number of rows and number of callers, slices of load on three targets
+For each model (a linear one, 5, 50 and 100 trees, and with `--cases` those with ARROW_PROCESSING nodes), number of rows and number of callers, slices of load on three targets
 alternate: this server (two parties, two processes), a bare uvicorn ASGI echo, and a bare echo of `baidu_std` frames.
 A caller sends its next request when it has its answer (closed loop). CPU is user and system time of the target's
 processes per request, so the load generator, which shares the cores, does not count.
@@ -40,7 +40,11 @@ from tests.support.processes import free_ports, running, start_parties, wait_for
 PARTIES = ("alice", "bob")
 FEATURES = 10  # per party
 PEOPLE = 1000
-TREES, DEPTH = 50, 5
+DEPTH = 5
+TREES = {"trees-5": 5, "trees": 50, "trees-100": 100}
+CASES = {"glm": "reference_ci/glm", "chain": "packages/pre_ops_sgd"}
+"""Real packages with ARROW_PROCESSING nodes: one chain of three per party, and one of five."""
+MODELS = ("linear", *TREES, *CASES)
 ROWS = (1, 10, 100)
 CALLERS = (1, 8, 32)
 HERE = Path(__file__).resolve().parent
@@ -106,7 +110,7 @@ def _write_packages(model: str, folder: Path) -> dict[str, Path]:
     else:
         owner = {name: party for party, names in _features().items() for name in names}
         chance = random.Random(1)
-        trees = [_complete_tree(chance, list(owner)) for _ in range(TREES)]
+        trees = [_complete_tree(chance, list(owner)) for _ in range(TREES[model])]
         graphs = split_trees(operator, trees, owner, parties=PARTIES, label_holder="alice", link="LF_SIGMOID_RAW")
     paths = {party: folder / f"{party}-{model}.tar.gz" for party in PARTIES}
     for party, path in paths.items():
@@ -125,9 +129,15 @@ def _complete_tree(chance: random.Random, names: Sequence[str]) -> Tree:
 
 # ---------------------------------------------------------------------- the targets
 @contextlib.contextmanager
-def _parties(model: str, folder: Path) -> Iterator[tuple[int, list[int]]]:
+def _parties(
+    model: str, folder: Path, cases: Path | None = None, *, join: bool = True
+) -> Iterator[tuple[int, list[int]]]:
     """Alice's service port and the parties' process ids."""
-    packages, features = _write_packages(model, folder), _write_features(folder)
+    if model in CASES:
+        assert cases is not None
+        packages, features = ({p: cases / CASES[model] / f"{p}.{end}" for p in PARTIES} for end in ("tar.gz", "csv"))
+    else:
+        packages, features = _write_packages(model, folder), _write_features(folder)
     ports = free_ports(4)
     configs = {}
     for i, party in enumerate(PARTIES):
@@ -140,6 +150,7 @@ def _parties(model: str, folder: Path) -> Iterator[tuple[int, list[int]]]:
             "cache": str(folder / "cache" / party),
             "model": {"source": {"name": "local", "path": str(packages[party])}},
             "features": {"source": {"name": "csv", "path": str(features[party])}},
+            "batching": {"enabled": join},
         }
         path.write_text(json.dumps(config))
         configs[party] = path, ports[i]
@@ -164,12 +175,12 @@ def _accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _bodies(model: str, rows: int) -> list[bytes]:
+def _bodies(model: str, rows: int, people: int = PEOPLE) -> list[bytes]:
     """Requests for different people, so that nothing is answered from a cache."""
     chance = random.Random(2)
     bodies = []
     for _ in range(200):
-        ids = [str(chance.randrange(PEOPLE)) for _ in range(rows)]
+        ids = [str(chance.randrange(people)) for _ in range(rows)]
         params = {party: {"query_datas": ids} for party in PARTIES}
         bodies.append(json.dumps({"service_spec": {"id": model}, "fs_params": params}).encode())
     return bodies
@@ -192,7 +203,7 @@ def _case(
     processes: Sequence[list[int]],
     options: argparse.Namespace,
 ) -> dict[str, object]:
-    bodies = _bodies(model, rows)
+    bodies = _bodies(model, rows, 32 if model in CASES else PEOPLE)
     targets = [
         Target("sfs", HttpLoad(ports[0], "/PredictionService/Predict", bodies, b'"code":1'), processes[0]),
         Target("asgi echo", HttpLoad(ports[1], "/", bodies, b"fs_params"), processes[1]),
@@ -208,9 +219,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a slice")
     parser.add_argument("--rounds", type=int, default=3, help="slices per target")
-    parser.add_argument("--only", choices=["linear", "trees"], help="measure one model")
+    parser.add_argument("--only", choices=MODELS, nargs="*", help="measure these models")
     parser.add_argument("--rows", type=int, nargs="*", default=ROWS)
     parser.add_argument("--callers", type=int, nargs="*", default=CALLERS)
+    parser.add_argument("--cases", type=Path, help="folder of real packages, for the models glm and chain")
+    parser.add_argument("--alone", action="store_true", help="run every request alone: no joined rounds")
     parser.add_argument("--json", type=Path, help="also write all figures here")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
@@ -225,8 +238,11 @@ def main() -> None:
         _echo("asgi_echo.py", asgi_port) as asgi,
         _echo("framed_echo.py", framed_port) as framed,
     ):
-        for model in [options.only] if options.only else ["linear", "trees"]:
-            with _parties(model, Path(folder)) as (port, pids):
+        for model in options.only or MODELS:
+            if model in CASES and options.cases is None:
+                print(f"{model} is left out: --cases does not say where its package is", file=sys.stderr)
+                continue
+            with _parties(model, Path(folder), options.cases, join=not options.alone) as (port, pids):
                 for rows in options.rows:
                     for callers in options.callers:
                         case = _case(
