@@ -1,9 +1,10 @@
 """Throughput, latency and CPU of two parties, as ratios to a yardstick measured in the same run.
 
-    ./dev bench [--seconds 1.0] [--rounds 3] [--only linear] [--json FILE]
+    ./dev bench [--seconds 1.0] [--rounds 3] [--only linear trees] [--cases FOLDER] [--alone] [--json FILE]
 
-For each model (a linear one, 5, 50 and 100 trees, and with `--cases` those with ARROW_PROCESSING nodes), number of rows and number of callers, slices of load on three targets
-alternate: this server (two parties, two processes), a bare uvicorn ASGI echo, and a bare echo of `baidu_std` frames.
+For each model (a linear one; 5, 50 and 100 trees; with `--cases` two with ARROW_PROCESSING nodes), number of rows and
+number of callers, slices of load on three targets alternate: this server (two parties, two processes), a bare uvicorn
+ASGI echo, and a bare echo of `baidu_std` frames.
 A caller sends its next request when it has its answer (closed loop). CPU is user and system time of the target's
 processes per request, so the load generator, which shares the cores, does not count.
 """
@@ -43,7 +44,7 @@ PEOPLE = 1000
 DEPTH = 5
 TREES = {"trees-5": 5, "trees": 50, "trees-100": 100}
 CASES = {"glm": "reference_ci/glm", "chain": "packages/pre_ops_sgd"}
-"""Real packages with ARROW_PROCESSING nodes: one chain of three per party, and one of five."""
+"""Real packages with ARROW_PROCESSING nodes."""
 MODELS = ("linear", *TREES, *CASES)
 ROWS = (1, 10, 100)
 CALLERS = (1, 8, 32)
