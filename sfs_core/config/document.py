@@ -14,7 +14,7 @@ import yaml
 from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.errors import ConfigError, ErrorCode
 
-__all__ = ["Node", "plain", "read_document"]
+__all__ = ["Node", "plain", "read_document", "read_embedded", "read_text", "text_of"]
 
 _MOST_BYTES: Final = 1 << 20
 _MOST_VALUES: Final = 100_000
@@ -89,19 +89,59 @@ def read_document(path: Path, problems: Problems) -> Node:
     Raises:
         ConfigError: it cannot be read or parsed at all; never quotes the document.
     """
-    text = _text(path)
-    if text.lstrip().startswith("{"):
-        text = _SURROGATES.sub(_character, text.translate(_JSON_ONLY))
-    try:
-        tree = _Reader(path, text, problems).document()
-    except yaml.YAMLError as error:
-        raise _unparsable(path, error, text) from None
+    return read_text(path, text_of(path), problems)
+
+
+def read_text(path: Path, text: str, problems: Problems) -> Node:
+    """As `read_document`, of a text that is read already."""
+    tree = _parsed(path, text, problems)
     if not isinstance(tree.value, dict):
         raise ConfigError("options are expected at its top level", where=f"{path}:{tree.line}")
     return tree
 
 
-def _text(path: Path) -> str:
+def read_embedded(node: Node, where: str, path: Path, problems: Problems) -> Node:
+    """The tree of a document that is written as a text inside another, all in the line of that text.
+
+    Placeholders are filled inside the inner document, where what they stand for cannot break it up.
+
+    Args:
+        node: the text.
+        where: its place.
+        path: the file that it is in.
+        problems: told where it cannot be read, or holds no object; there is an empty object then.
+    """
+    text = node.template if node.template is not None else node.value
+    if not isinstance(text, str):
+        problems.add(node.line, where, "a text that holds JSON is expected")
+        return Node({}, node.line)
+    try:
+        tree = _parsed(path, text, problems, node.line, (where,))
+    except ConfigError as error:
+        inner = error.where.rpartition(":")[2]
+        problems.add(node.line, where, error.message, f"look at line {inner} of this text" * inner.isdigit())
+        return Node({}, node.line)
+    if not isinstance(tree.value, dict):
+        problems.add(node.line, where, "a text that holds a JSON object is expected")
+        return Node({}, node.line)
+    return tree
+
+
+def _parsed(path: Path, text: str, problems: Problems, line: int | None = None, place: Place = ()) -> Node:
+    if text.lstrip().startswith("{"):
+        text = _SURROGATES.sub(_character, text.translate(_JSON_ONLY))
+    try:
+        return _Reader(path, text, problems, line, place).document()
+    except yaml.YAMLError as error:
+        raise _unparsable(path, error, text) from None
+
+
+def text_of(path: Path) -> str:
+    """A config file's text.
+
+    Raises:
+        ConfigError: it cannot be read, is no text, or too long for a config.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
@@ -140,8 +180,11 @@ def _unparsable(path: Path, error: yaml.YAMLError, text: str) -> ConfigError:
 class _Reader:
     """Makes nodes of YAML's events. (PyYAML's own trees crash the process on deep nesting.)"""
 
-    def __init__(self, path: Path, text: str, problems: Problems) -> None:
+    def __init__(self, path: Path, text: str, problems: Problems, line: int | None, place: Place) -> None:
+        """All nodes are in the line given, if one is, and below `place`."""
         self._path = path
+        self._fixed_line = line
+        self._place = place
         self._events: Iterator[Any] = yaml.parse(text, _LOADER)
         self._problems = problems
         self._values = 0
@@ -151,7 +194,7 @@ class _Reader:
         next(self._events)  # the stream's start
         if isinstance(next(self._events), yaml.StreamEndEvent):
             raise ConfigError("it is empty", where=str(self._path))
-        tree = self._node(self._next(), ())
+        tree = self._node(self._next(), self._place)
         next(self._events)  # the document's end
         if not isinstance(more := next(self._events), yaml.StreamEndEvent):
             raise self._refused(more, "a second document begins here; one is expected")
@@ -159,6 +202,9 @@ class _Reader:
 
     def _next(self) -> Any:
         return next(self._events)
+
+    def _line(self, event: Any) -> int:
+        return self._fixed_line or _line(event)
 
     def _refused(self, event: Any, message: str, hint: str = "") -> ConfigError:
         return ConfigError(message, where=f"{self._path}:{_line(event)}", hint=hint)
@@ -170,7 +216,7 @@ class _Reader:
             raise self._refused(event, "it is nested too deeply")
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
-        line = _line(event)
+        line = self._line(event)
         if isinstance(event, yaml.MappingStartEvent):
             node = Node(self._options(place), line)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -200,7 +246,7 @@ class _Reader:
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._refused(event, "an option's name must be a plain text")
-            key, line = event.value, _line(event)
+            key, line = event.value, self._line(event)
             value = self._node(self._next(), (*place, key))
             value = Node(value.value, line, template=value.template)  # where its name is, also when it is an alias
             if key in options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from sfs_core.config.document import Node, plain, read_document
+from sfs_core.config.kuscia import is_kuscia, native_from_kuscia
 from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.config.reference import is_reference, native_from_reference
 from sfs_core.config.schema import ModelChoice, Plugins, ServerConfig, Service, SourceChoice
@@ -87,32 +88,44 @@ class LoadedConfig:
         """What relative paths are relative to."""
         return self.file.base_directory
 
+    def changed(self, **options: Any) -> LoadedConfig:
+        """The same with other top-level options: what a command line says beside the file, checked before."""
+        config = self.config.model_copy(update=options)
+        return replace(self, file=replace(self.file, config=config))
 
-def read_config(path: Path, *, bulk_requester: str | None = None) -> ConfigFile:
-    """Read a config file, ours (YAML or JSON) or the reference's serving JSON, without looking components up.
+
+def read_config(path: Path, *, bulk_requester: str | None = None, kuscia: bool = False) -> ConfigFile:
+    """Read a config file without looking components up.
 
     Args:
-        path: the file.
+        path: the file: ours (YAML or JSON), the reference's serving JSON, or a document of Kuscia.
         bulk_requester: overrides `bulk_scoring.requester`, which the reference's JSON cannot say.
+        kuscia: it is a document of Kuscia, even if it does not look like one.
 
     Raises:
         ConfigError: with every problem found in `problems`.
     """
-    draft = _Draft(path, bulk_requester)
+    draft = _Draft(path, bulk_requester, kuscia=kuscia)
     config = draft.config()
     if config is None or draft.problems:
         raise draft.problems.error()
     return draft.file(config)
 
 
-def load(path: Path, *, plugin_directories: Sequence[Path] = (), bulk_requester: str | None = None) -> LoadedConfig:
-    """Read a config file, find the components it names, and check their options.
+def load(
+    path: Path,
+    *,
+    plugin_directories: Sequence[Path] = (),
+    bulk_requester: str | None = None,
+    kuscia: bool = False,
+) -> LoadedConfig:
+    """Read a config file as `read_config` does, find the components it names, and check their options.
 
     Raises:
         ConfigError: with every problem found in `problems`: `file:line path: message`, and what to do.
         PluginError: a folder of plugins is not there.
     """
-    draft = _Draft(path, bulk_requester)
+    draft = _Draft(path, bulk_requester, kuscia=kuscia)
     config = draft.config()
     plugins = draft.plugins()
     if plugins is None:  # nobody knows which components there are
@@ -147,14 +160,18 @@ _Component = tuple[Any, PluginConfig]
 class _Draft:
     """A file on its way to a config, and what is wrong with it so far."""
 
-    def __init__(self, path: Path, bulk_requester: str | None) -> None:
+    def __init__(self, path: Path, bulk_requester: str | None, *, kuscia: bool) -> None:
         self.path = path
         self.problems = Problems(path)
         self.tree = read_document(path, self.problems)
         self.base_directory = path.absolute().parent
         self.warnings: tuple[str, ...] = ()
-        if is_reference(self.tree):
-            self.tree, warnings = native_from_reference(self.tree, self.problems)
+        is_kuscias = kuscia or is_kuscia(self.tree)
+        if is_kuscias or is_reference(self.tree):
+            if is_kuscias:
+                self.tree, warnings = native_from_kuscia(self.tree, path, self.problems)
+            else:
+                self.tree, warnings = native_from_reference(self.tree, self.problems)
             self.warnings = tuple(self.problems.redacted(f"{path}:{line} {text}") for line, text in warnings)
             self.base_directory = Path.cwd()
         self._shorthand = "services" not in self.tree.value

@@ -61,6 +61,9 @@ class Listen(_Section):
     """Port for the other parties. 0 takes any free one."""
     metrics: Port | None = None
     """Port for Prometheus, path `/metrics`; absent: nothing is counted. 0 takes any free one."""
+    health: Port | None = None
+    """Port for probes, paths `/health` and `/ready` and nothing else; always plain HTTP. The ports `service` and
+    `communication` answer them too. 0 takes any free one."""
     tls: ServerTls | None = None
     """TLS on every port; without `link.tls` also of calls to peers. Absent: ports without their own are plain."""
     service_tls: ServerTls | None = None
@@ -75,9 +78,10 @@ class Listen(_Section):
 
     @model_validator(mode="after")
     def _different(self) -> Listen:
-        ports = [port for port in (self.service, self.grpc, self.communication, self.metrics) if port]
+        given = (self.service, self.grpc, self.communication, self.metrics, self.health)
+        ports = [port for port in given if port]
         if len(set(ports)) < len(ports):
-            raise ValueError("service, grpc, communication and metrics need different ports")
+            raise ValueError("service, grpc, communication, metrics and health need different ports")
         return self
 
 

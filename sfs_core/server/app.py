@@ -30,7 +30,7 @@ from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.handshake import Patience, agree
-from sfs_core.server.health import communication_pages, service_pages
+from sfs_core.server.health import alive, communication_pages, service_pages
 from sfs_core.server.keys import cluster_of, prepare_operators
 from sfs_core.server.loading import check_model, open_model
 from sfs_core.server.model_info import ModelInfoHandler
@@ -86,6 +86,7 @@ class Server:
         self._told_peers = ModelInfoHandler(self._models, self._watch, self._identities)
         self._peers: dict[str, PeerClient] = {}
         self._exposer: Listener | None = None
+        self._probed: Listener | None = None
         self._communication: Listener | None = None
         self._service: Listener | None = None
         self._grpc: Listener | None = None
@@ -109,6 +110,11 @@ class Server:
     def metrics_port(self) -> int | None:
         """The port that Prometheus reads; None where there is none, or not yet."""
         return self._exposer.port if self._exposer else None
+
+    @property
+    def health_port(self) -> int | None:
+        """The port that says how this party is and nothing else; None where there is none, or not yet."""
+        return self._probed.port if self._probed else None
 
     @property
     def grpc_port(self) -> int | None:
@@ -154,7 +160,7 @@ class Server:
         listen = self._config.listen
         if listen.metrics is None or self._metrics is None:
             return
-        routes = Routes({}, {"/metrics": self._metrics.page})
+        routes = Routes({}, {"/metrics": self._metrics.page, "/health": alive})
         self._exposer = Listener(
             routes, name="metrics", protocols=[WireProtocol.HTTP1], tls=self._tls.of_port("metrics")
         )
@@ -197,6 +203,11 @@ class Server:
         listen = self._config.listen
         await self._communication.start(listen.host, listen.communication)
         logger.info("%s: peers are answered at %s:%d", self.party, listen.host, self._communication.port)
+        if listen.health is not None:
+            self._probed = Listener(
+                Routes({}, communication_pages(self._models)), name="health", protocols=[WireProtocol.HTTP1]
+            )
+            await self._probed.start(listen.host, listen.health)
 
     def _limits(self) -> Limits:
         limits = self._config.limits
@@ -332,7 +343,7 @@ class Server:
         if self.ready.is_set():
             self.ready.clear()
             self._registry.notify_server_stopping(self)
-        for listener in (self._service, self._grpc, self._communication, self._exposer):
+        for listener in (self._service, self._grpc, self._communication, self._probed, self._exposer):
             if listener is not None:
                 await listener.stop(grace)
         for peer in self._peers.values():

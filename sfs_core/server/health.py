@@ -9,7 +9,12 @@ import orjson
 from sfs_core.link.rpc import Page
 from sfs_core.server.served import ServedModels
 
-__all__ = ["communication_pages", "service_pages"]
+__all__ = ["alive", "communication_pages", "service_pages"]
+
+
+def alive() -> tuple[int, str, bytes]:
+    """The page `/health` of ports that the reference leaves to brpc."""
+    return 200, "text/plain", b"OK"
 
 
 def communication_pages(models: ServedModels) -> Mapping[str, Page]:
@@ -19,7 +24,7 @@ def communication_pages(models: ServedModels) -> Mapping[str, Page]:
 
 def service_pages(models: ServedModels) -> Mapping[str, Page]:
     """Pages of the service port."""
-    return {"/health": lambda: (200, "text/plain", b"OK"), "/ready": lambda: _ready(models)}
+    return {"/health": alive, "/ready": lambda: _ready(models)}
 
 
 def _ready(models: ServedModels) -> tuple[int, str, bytes]:

@@ -46,7 +46,7 @@ def problems_of(path: Path) -> list[str]:
         ("9010", "70000", "3 listen.service: less than or equal to 65535"),
         ("9010", ".nan", "3 listen.service: a finite number"),
         ("9010", "12:30:45", "3 listen.service: a whole number is expected"),
-        ("9010", "9110", "3 listen: service, grpc, communication and metrics need different ports"),
+        ("9010", "9110", "3 listen: service, grpc, communication, metrics and health need different ports"),
         ("9010", "9" * 5000, "3 listen.service: the number is too long"),
         (", bob: 127.0.0.1:9120", "", "4 parties: at least 2 are expected"),
         (", bob: 127.0.0.1:9120", ", bob: host", "4 parties.bob.address: a host and a port are expected and nothing"),

@@ -49,7 +49,7 @@ FULL_REFERENCE = """\
 FULL_NATIVE = """\
 service: svc-demo
 party: left
-listen: {host: 0.0.0.0, service: 7100, communication: 7200}
+listen: {host: 0.0.0.0, service: 7100, communication: 7200, metrics: 7300, health: 7400}
 parties: {left: 10.0.0.1:7200, right: "http://right.example:7200"}
 model:
   source: {name: local, path: ./left.tar.gz}
@@ -292,8 +292,6 @@ def test_what_has_no_effect_is_told(write: Write) -> None:
     assert file.config.link.timeout == 2.0
     told = [warning.removeprefix(f"{path}:") for warning in file.warnings]
     assert [warning.split()[:2] for warning in told] == [
-        ["5", "serverConf.brpcBuiltinServicePort"],
-        ["4", "serverConf.metricsExposerPort"],
         ["5", "serverConf.workerNum"],
         ["5", "serverConf.opExecWorkerNum"],
         ["16", "clusterConf.channelDesc.rpcTimeoutMs"],
