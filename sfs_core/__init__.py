@@ -23,6 +23,13 @@ if TYPE_CHECKING:
         SfsError,
     )
     from sfs_core.proto import compute_pb2
+    from sfs_core.sdk.authenticator import (
+        AuthenticationError,
+        Authenticator,
+        AuthenticatorContext,
+        Caller,
+        Credentials,
+    )
     from sfs_core.sdk.context import FeatureContext, PluginConfig, PluginContext
     from sfs_core.sdk.data_types import DATA_TYPES, numeric_type
     from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
         Operator,
         attr,
     )
-    from sfs_core.sdk.specs import FeatureSourceSpec, ModelSourceSpec, OperatorSpec
+    from sfs_core.sdk.specs import AuthenticatorSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
 
 __version__ = "0.1.0"
 
@@ -57,6 +64,13 @@ _HOMES = {
         "PluginError",
         "RequestError",
         "SfsError",
+    ],
+    "sfs_core.sdk.authenticator": [
+        "AuthenticationError",
+        "Authenticator",
+        "AuthenticatorContext",
+        "Caller",
+        "Credentials",
     ],
     "sfs_core.sdk.context": ["FeatureContext", "PluginConfig", "PluginContext"],
     "sfs_core.sdk.data_types": ["DATA_TYPES", "numeric_type"],
@@ -76,7 +90,7 @@ _HOMES = {
         "Operator",
         "attr",
     ],
-    "sfs_core.sdk.specs": ["FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"],
+    "sfs_core.sdk.specs": ["AuthenticatorSpec", "FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = {"compute_pb2": "sfs_core.proto.compute_pb2"}
@@ -85,10 +99,16 @@ __all__ = [
     "DATA_TYPES",
     "PLUGIN_API",
     "AttributeValue",
+    "AuthenticationError",
+    "Authenticator",
+    "AuthenticatorContext",
+    "AuthenticatorSpec",
     "Batch",
+    "Caller",
     "Cluster",
     "ComputeContext",
     "ConfigError",
+    "Credentials",
     "ErrorCode",
     "ExecutionView",
     "FeatureContext",

@@ -25,6 +25,12 @@ _EGRESS: Final[dict[Egress, str]] = {
     "ids": "query ids leave this process",
     "features": "features leave this process",
 }
+_SECTIONS: Final = {
+    "feature_source": ("features:\n  source:\n    name: ", "    "),
+    "model_source": ("model:\n  source:\n    name: ", "    "),
+    "authenticator": ("callers:\n  authenticators:\n    - name: ", "      "),
+}
+"""Where in a config a component of a kind is chosen, and how far its options are indented there."""
 _ATTRIBUTE_TYPES: Final = {
     "s": "string",
     "b": "bool",
@@ -156,10 +162,10 @@ def _explain_component(registry: Registry, kind: Kind, name: str) -> None:
     if kind == "operator":
         _explain_operator(registry, name)
     else:
-        assert isinstance(spec, FeatureSourceSpec | ModelSourceSpec)
-        print(_EGRESS[spec.egress])
-        source = registry.feature_source(name) if kind == "feature_source" else registry.model_source(name)
-        _explain_options(source.Config.model_json_schema(), "features" if kind == "feature_source" else "model", name)
+        if isinstance(spec, FeatureSourceSpec | ModelSourceSpec):
+            print(_EGRESS[spec.egress])
+        find: Callable[[str], type[Any]] = getattr(registry, kind)
+        _explain_options(find(name).Config.model_json_schema(), kind, name)
     print()
 
 
@@ -188,7 +194,7 @@ def _explain_operator(registry: Registry, name: str) -> None:
         )
 
 
-def _explain_options(schema: Mapping[str, Any], section: str, name: str) -> None:
+def _explain_options(schema: Mapping[str, Any], kind: Kind, name: str) -> None:
     options = schema.get("properties", {})
     required = schema.get("required", [])
     types = {option: type_text(its, schema.get("$defs", {})) for option, its in options.items()}
@@ -206,12 +212,13 @@ def _explain_options(schema: Mapping[str, Any], section: str, name: str) -> None
                 for option, its in options.items()
             ],
         )
-    print(f"\n{section}:\n  source:\n    name: {name}")
+    section, indent = _SECTIONS[kind]
+    print(f"\n{section}{name}")
     for option, its in options.items():
         if option in required:
-            print(f"    {option}: <{types[option]}>")
+            print(f"{indent}{option}: <{types[option]}>")
         else:
-            print(f"    # {option}: {json.dumps(its.get('default'))}")
+            print(f"{indent}# {option}: {json.dumps(its.get('default'))}")
 
 
 def type_text(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, PydanticUserError
 
+from sfs_core.config.callers import AuthenticatorChoice
 from sfs_core.config.schema import ModelChoice, ServerConfig, Service, SourceChoice
 from sfs_core.errors import PluginError
 from sfs_core.host.registry import Registry
@@ -15,7 +16,7 @@ from sfs_core.sdk.specs import ComponentSpec
 __all__ = ["json_schema"]
 
 JsonSchema = dict[str, Any]
-_SourceKind = Literal["model_source", "feature_source"]
+_SourceKind = Literal["model_source", "feature_source", "authenticator"]
 
 _PLACEHOLDER: Final[JsonSchema] = {
     "type": "string",
@@ -35,6 +36,7 @@ def json_schema(registry: Registry) -> JsonSchema:
     _allow_shorthand(schema, definitions[Service.__name__])
     _offer_components(definitions, registry, "model_source", ModelChoice)
     _offer_components(definitions, registry, "feature_source", SourceChoice)
+    _offer_components(definitions, registry, "authenticator", AuthenticatorChoice)
     _allow_placeholders(schema)
     definitions["Placeholder"] = _PLACEHOLDER
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "SFS config"}
@@ -69,8 +71,8 @@ def _component(
     """One component's source block: what core reads of it, and the component's own options."""
     prefix = f"{kind}.{spec.name}"
     try:
-        cls = registry.model_source(spec.name) if kind == "model_source" else registry.feature_source(spec.name)
-        options = cls.Config.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
+        find: Callable[[str], type[Any]] = getattr(registry, kind)
+        options = find(spec.name).Config.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
     except (PluginError, PydanticUserError):
         options = {"additionalProperties": True}
     definitions.update({f"{prefix}.{name}": inner for name, inner in options.pop("$defs", {}).items()})

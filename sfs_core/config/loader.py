@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from sfs_core.config.callers import AuthenticatorChoice
 from sfs_core.config.document import Node, plain, read_document
 from sfs_core.config.kuscia import is_kuscia, native_from_kuscia
 from sfs_core.config.problems import Place, Problems, path_text
@@ -18,6 +19,7 @@ from sfs_core.config.schema import ModelChoice, Plugins, ServerConfig, Service, 
 from sfs_core.config.tls_checks import tls_problems, tls_warnings
 from sfs_core.errors import PluginError
 from sfs_core.host.registry import Registry
+from sfs_core.sdk.authenticator import Authenticator
 from sfs_core.sdk.context import PluginConfig, types_in
 from sfs_core.sdk.feature_source import FeatureSource
 from sfs_core.sdk.model_source import ModelSource
@@ -72,11 +74,19 @@ class LoadedService:
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """Everything a server is made from."""
+    """Everything a server is made from.
+
+    Args:
+        file: the config's file.
+        services: with their components.
+        registry: what is installed.
+        authenticators: of callers, in their order, each with its checked options.
+    """
 
     file: ConfigFile
     services: tuple[LoadedService, ...]
     registry: Registry
+    authenticators: tuple[tuple[type[Authenticator], PluginConfig], ...] = ()
 
     @property
     def config(self) -> ServerConfig:
@@ -136,10 +146,11 @@ def load(
     found = [draft.components(("services", i), registry) for i in range(count)]
     if config is not None:
         draft.check_tls(config)
+    authenticators = draft.authenticators(registry)
     if config is None or draft.problems:
         raise draft.problems.error()
     services = [_loaded(service, *components) for service, components in zip(config.services, found, strict=True)]
-    return LoadedConfig(draft.file(config), tuple(services), registry)
+    return LoadedConfig(draft.file(config), tuple(services), registry, tuple(filter(None, authenticators)))
 
 
 def _loaded(service: Service, model: _Component | None, sources: Sequence[_Component | None]) -> LoadedService:
@@ -223,6 +234,13 @@ class _Draft:
             self._component((*at, "model", "source"), ModelChoice, registry.model_source),
             [self._component(place, SourceChoice, registry.feature_source) for place in places],
         )
+
+    def authenticators(self, registry: Registry) -> list[_Component | None]:
+        """The authenticators of callers; None for one that something is wrong with."""
+        at = ("callers", "authenticators")
+        choices = self._at(at)
+        count = len(choices) if isinstance(choices, list) else 0
+        return [self._component((*at, i), AuthenticatorChoice, registry.authenticator) for i in range(count)]
 
     def _component(self, at: Place, kind: type[SourceChoice], find: Any) -> _Component | None:
         options = self._at(at)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from sfs_core.config.address import read_address
+from sfs_core.config.callers import Callers
 from sfs_core.config.option_types import Bytes, FilePath, Id, Port, Seconds
+from sfs_core.config.source_choice import SourceChoice
 from sfs_core.config.telemetry import Logging, Tracing
 from sfs_core.config.tls import ClientTls, PeerTls, ServerTls, identity_names
 from sfs_core.sdk.context import PluginConfig
@@ -177,24 +178,6 @@ class Batching(_Section):
     """Most rows of a joined round."""
 
 
-class SourceChoice(_Section):
-    """A component picked by name; all other keys are its own options."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str = Field(min_length=1)
-    """The component's name, see `sfs plugins list`."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The component's own options."""
-        return dict(self.__pydantic_extra__ or {})
-
-    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        """Without the component's options, which may be secret."""
-        return ((name, getattr(self, name)) for name in type(self).model_fields)
-
-
 class ModelChoice(SourceChoice):
     """A model source and what to fetch from it."""
 
@@ -336,6 +319,8 @@ class ServerConfig(_Section):
     """How requests are joined."""
     limits: Limits = Limits()
     """What one caller or peer may ask."""
+    callers: Callers | None = None
+    """Who may ask for predictions, and how much. Absent: everybody who reaches a port for callers."""
     plugins: Plugins = Plugins()
     """Which plugins may be loaded."""
     logging: Logging = Logging()

@@ -19,17 +19,18 @@ from sfs_core.errors import ErrorCode, PluginError
 from sfs_core.host.discovery import LoadedPlugin, Observer, PluginInfo, describe, discover
 from sfs_core.host.known_plugins import KNOWN_PLUGINS
 from sfs_core.sdk.hookspecs import PredictionEvent, ServerHandle
-from sfs_core.sdk.specs import ComponentSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
+from sfs_core.sdk.specs import AuthenticatorSpec, ComponentSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
 
 if TYPE_CHECKING:
+    from sfs_core.sdk.authenticator import Authenticator
     from sfs_core.sdk.feature_source import FeatureSource
     from sfs_core.sdk.model_source import ModelSource
     from sfs_core.sdk.operator import Operator
 
 __all__ = ["KINDS", "Kind", "Registry", "nearest_name"]
 
-Kind = Literal["feature_source", "model_source", "operator"]
-KINDS: Final[tuple[Kind, ...]] = ("feature_source", "model_source", "operator")
+Kind = Literal["feature_source", "model_source", "operator", "authenticator"]
+KINDS: Final[tuple[Kind, ...]] = ("feature_source", "model_source", "operator", "authenticator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ _FACTS: Final[dict[Kind, _KindFacts]] = {
         ModelSourceSpec.title, "sfs_core.sdk.model_source:ModelSource", ErrorCode.INVALID_ARGUMENT
     ),
     "operator": _KindFacts(OperatorSpec.title, "sfs_core.sdk.operator:Operator", ErrorCode.UNEXPECTED_ERROR),
+    "authenticator": _KindFacts(
+        AuthenticatorSpec.title, "sfs_core.sdk.authenticator:Authenticator", ErrorCode.INVALID_ARGUMENT
+    ),
 }
 
 
@@ -109,6 +113,15 @@ class Registry:
             PluginError: there is none, or it cannot be used (3).
         """
         found: type[ModelSource] = self._class("model_source", name)
+        return found
+
+    def authenticator(self, name: str) -> type[Authenticator]:
+        """The authenticator class of that name, imported on first use.
+
+        Raises:
+            PluginError: there is none, or it cannot be used (3).
+        """
+        found: type[Authenticator] = self._class("authenticator", name)
         return found
 
     def specs(self, kind: Kind) -> tuple[ComponentSpec, ...]:

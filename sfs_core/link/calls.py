@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.errors import SfsError
+from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Handler, RpcCode
 
 __all__ = ["LIMIT", "STOPPING", "Calls", "Failure", "failure_of"]
@@ -20,14 +21,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What the caller gets instead of an answer; `text` is safe for other parties."""
+    """What the caller gets instead of an answer; `text` is safe for other parties.
+
+    `retry_after`: seconds after which it may be asked again, where that makes sense.
+    """
 
     code: RpcCode
     text: str
+    retry_after: float | None = None
 
 
-STOPPING: Final = Failure(RpcCode.STOPPING, "the server is stopping")
-LIMIT: Final = Failure(RpcCode.LIMIT, "too many calls are under way")
+STOPPING: Final = Failure(RpcCode.STOPPING, "the server is stopping", 1.0)
+LIMIT: Final = Failure(RpcCode.LIMIT, "too many calls are under way", 1.0)
 _INTERNAL: Final = Failure(RpcCode.INTERNAL, "the server failed to answer; its log says more")
 
 Done = Callable[["bytes | Failure"], None]
@@ -117,6 +122,8 @@ class Calls:
 
 def failure_of(error: BaseException) -> Failure:
     """What the caller is told of an exception; the rest goes to the log."""
+    if isinstance(error, RefusalError):
+        return Failure(error.code, error.text, error.retry_after)
     if isinstance(error, BodyError):
         return Failure(RpcCode.BAD_REQUEST, error.public_text())
     # An unknown exception's text may quote what was being worked on: its kind and place must do.

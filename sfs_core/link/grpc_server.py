@@ -25,6 +25,9 @@ _STATUS_OF: Final = {
     RpcCode.TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     RpcCode.STOPPING: grpc.StatusCode.UNAVAILABLE,
     RpcCode.LIMIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RpcCode.QUOTA: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RpcCode.AUTHENTICATION: grpc.StatusCode.UNAUTHENTICATED,
+    RpcCode.PERMISSION: grpc.StatusCode.PERMISSION_DENIED,
 }
 _FASTEST_PINGS: Final = 5.0
 """Seconds between a client's pings; who pings faster is sent away."""

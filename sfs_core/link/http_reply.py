@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +17,9 @@ _STATUS_OF: Final = {
     RpcCode.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
     RpcCode.STOPPING: HTTPStatus.SERVICE_UNAVAILABLE,
     RpcCode.LIMIT: HTTPStatus.SERVICE_UNAVAILABLE,
+    RpcCode.AUTHENTICATION: HTTPStatus.UNAUTHORIZED,
+    RpcCode.PERMISSION: HTTPStatus.FORBIDDEN,
+    RpcCode.QUOTA: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
@@ -55,4 +59,9 @@ def refusal(status: HTTPStatus, code: RpcCode, text: str) -> Reply:
 
 def failure_reply(failure: Failure) -> Reply:
     """What HTTP answers for a call that failed."""
-    return refusal(_STATUS_OF.get(failure.code, HTTPStatus.INTERNAL_SERVER_ERROR), failure.code, failure.text)
+    reply = refusal(_STATUS_OF.get(failure.code, HTTPStatus.INTERNAL_SERVER_ERROR), failure.code, failure.text)
+    if failure.retry_after is not None:
+        reply.lines += b"Retry-After: %d\r\n" % max(1, math.ceil(failure.retry_after))
+    if failure.code == RpcCode.AUTHENTICATION:
+        reply.lines += b"WWW-Authenticate: Bearer\r\n"  # HTTP wants to hear a way; others are documented
+    return reply

@@ -21,9 +21,12 @@ class Encoding(Enum):
 class RpcCode(IntEnum):
     """Failures of a call itself, as brpc numbers them; a handler's own verdict travels inside its answer instead."""
 
+    PERMISSION = 1
+    QUOTA = 11
     NO_SERVICE = 1001
     NO_METHOD = 1002
     BAD_REQUEST = 1003
+    AUTHENTICATION = 1004
     TIMEOUT = 1008
     INTERNAL = 2001
     STOPPING = 2003

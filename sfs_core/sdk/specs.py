@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-__all__ = ["ComponentSpec", "Egress", "FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"]
+__all__ = ["AuthenticatorSpec", "ComponentSpec", "Egress", "FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"]
 
 Egress = Literal["none", "ids", "features"]
 """What a source lets leave the process: nothing, query ids, or features too."""
@@ -64,3 +64,11 @@ class OperatorSpec(ComponentSpec):
 
     kind: ClassVar[str] = "operator"
     title: ClassVar[str] = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatorSpec(ComponentSpec):
+    """An authenticator: how callers are known. The factory is an `Authenticator` class."""
+
+    kind: ClassVar[str] = "authenticator"
+    title: ClassVar[str] = "authenticator"

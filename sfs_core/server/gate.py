@@ -1,0 +1,167 @@
+"""The gate that callers pass: who they are, what they may ask, how much, and what is written down about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sfs_core.config.callers import CallerLimits, Callers
+from sfs_core.link.refusal import RefusalError
+from sfs_core.link.rpc import CallInfo, RpcCode
+from sfs_core.observe.audit import AuditLog
+from sfs_core.sdk.authenticator import AuthenticationError, Authenticator, Caller, Credentials
+
+__all__ = ["Gate", "Visit"]
+
+logger = logging.getLogger("sfs.callers")
+
+BURST_SECONDS: Final = 2.0
+"""A caller may ask at once for as much as the limit allows in so many seconds."""
+DAY: Final = 86_400
+NOBODY: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(slots=True)
+class _Usage:
+    """What one caller has asked so far."""
+
+    limits: CallerLimits
+    tokens: float
+    filled: float
+    under_way: int = 0
+    day: int = 0
+    rows: int = 0
+
+
+class Visit:
+    """One request of a known caller; `over` is to be called once."""
+
+    __slots__ = ("_gate", "_usage", "caller")
+
+    def __init__(self, gate: Gate, caller: Caller, usage: _Usage) -> None:
+        self._gate = gate
+        self._usage = usage
+        self.caller = caller
+
+    def ask(self, service: str, rows: int) -> None:
+        """Say what is asked for.
+
+        Raises:
+            RefusalError: the caller may not ask this service, or not for so many rows today.
+        """
+        if self.caller.services is not None and service not in self.caller.services:
+            raise RefusalError(RpcCode.PERMISSION, "this caller may not ask that service")
+        self._gate.take_rows(self._usage, rows)
+
+    def over(self, service: str, rows: int, code: int, request_id: str, ids: Sequence[str]) -> None:
+        """The request was answered, or refused after it was let in."""
+        self._usage.under_way -= 1
+        self._gate.write_down(self.caller.name, service, rows, code, request_id, ids)
+
+
+class Gate:
+    """Lets callers in.
+
+    Args:
+        authenticators: tried in their order.
+        settings: limits.
+        audit: where requests are written down, if anywhere.
+        clock: Unix time; days end by it.
+    """
+
+    def __init__(
+        self,
+        authenticators: Sequence[Authenticator],
+        settings: Callers,
+        audit: AuditLog | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._authenticators = authenticators
+        self._settings = settings
+        self._audit = audit
+        self._clock = clock
+        self._usages: dict[str, _Usage] = {}
+        self._rows_before = audit.rows_by_caller(clock() // DAY * DAY) if audit else {}
+        self._loop = asyncio.get_running_loop()
+
+    def admit(self, info: CallInfo) -> Visit:
+        """Let a call in before it is read.
+
+        Raises:
+            RefusalError: the caller is not known, or asks too often or too much at a time, or nothing can be written
+                down.
+        """
+        caller = self._authenticated(info)
+        if self._audit is not None and self._audit.failed and not self._audit.try_again():
+            raise RefusalError(RpcCode.LIMIT, "requests cannot be written down at the moment", 5.0)
+        usage = self._usages.get(caller.name) or self._new_usage(caller.name)
+        limits = usage.limits
+        if limits.concurrency is not None and usage.under_way >= limits.concurrency:
+            raise RefusalError(RpcCode.QUOTA, f"this caller may have {limits.concurrency} requests under way", 1.0)
+        if limits.requests_per_second is not None:
+            self._take_token(usage, limits.requests_per_second)
+        usage.under_way += 1
+        return Visit(self, caller, usage)
+
+    def _authenticated(self, info: CallInfo) -> Caller:
+        credentials = Credentials(info.headers, info.names or NOBODY)
+        for authenticator in self._authenticators:
+            try:
+                caller = authenticator.authenticate(credentials)
+            except AuthenticationError as error:
+                logger.info("a caller at %s is refused: %s", info.peer, error.message)
+                raise RefusalError(RpcCode.AUTHENTICATION, error.message) from None
+            if caller is not None:
+                return caller
+        raise RefusalError(RpcCode.AUTHENTICATION, "this server answers known callers only, and no credentials came")
+
+    def _new_usage(self, name: str) -> _Usage:
+        limits = self._settings.limits_of.get(name, self._settings.limits)
+        burst = (limits.requests_per_second or 0) * BURST_SECONDS
+        day = int(self._clock() // DAY)
+        usage = _Usage(limits, max(burst, 1), self._loop.time(), day=day, rows=self._rows_before.pop(name, 0))
+        self._usages[name] = usage
+        return usage
+
+    def _take_token(self, usage: _Usage, rate: float) -> None:
+        now = self._loop.time()
+        usage.tokens = min(usage.tokens + (now - usage.filled) * rate, max(rate * BURST_SECONDS, 1))
+        usage.filled = now
+        if usage.tokens < 1:
+            raise RefusalError(
+                RpcCode.QUOTA, f"this caller may ask {rate:g} times per second", (1 - usage.tokens) / rate
+            )
+        usage.tokens -= 1
+
+    def take_rows(self, usage: _Usage, rows: int) -> None:
+        """Count rows against the day's limit; for `Visit`."""
+        limit = usage.limits.rows_per_day
+        if limit is None:
+            return
+        now = self._clock()
+        if usage.day != int(now // DAY):
+            usage.day, usage.rows = int(now // DAY), 0
+        if usage.rows + rows > limit:
+            raise RefusalError(
+                RpcCode.QUOTA,
+                f"this caller may ask for {limit} rows a day, {max(limit - usage.rows, 0)} are left for today (UTC)",
+                DAY - now % DAY,
+            )
+        usage.rows += rows
+
+    def write_down(self, caller: str, service: str, rows: int, code: int, request_id: str, ids: Sequence[str]) -> None:
+        """Enter a request into the audit log, if there is one; for `Visit`."""
+        if self._audit is not None:
+            record = {"caller": caller, "service": service, "rows": rows, "code": int(code), "request_id": request_id}
+            self._audit.write(record, ids, self._loop)
+
+    def close(self) -> None:
+        """Close the audit log and the authenticators; blocks."""
+        if self._audit is not None:
+            self._audit.close()
+        for authenticator in self._authenticators:
+            authenticator.close()
