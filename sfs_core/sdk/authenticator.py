@@ -33,7 +33,7 @@ class Credentials:
     Args:
         headers: HTTP headers or gRPC metadata, names in lower case; empty over `baidu_std`.
         certificate_names: whom the verified TLS client certificate is made out to, empty without one:
-            `CN=shop`, `DNS:shop.example`, `URI:spiffe://example/shop`.
+            `CN:shop`, `DNS:shop.example`, `URI:spiffe://example/shop`.
     """
 
     headers: Mapping[str, str]

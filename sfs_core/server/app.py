@@ -29,6 +29,7 @@ from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
+from sfs_core.server.gate import Gate, open_gate
 from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.health import alive, communication_pages, service_pages
 from sfs_core.server.keys import cluster_of, prepare_operators
@@ -85,6 +86,7 @@ class Server:
         self._identities = PartyIdentities.of(self._config)
         self._told_peers = ModelInfoHandler(self._models, self._watch, self._identities)
         self._peers: dict[str, PeerClient] = {}
+        self._gate: Gate | None = None
         self._exposer: Listener | None = None
         self._probed: Listener | None = None
         self._communication: Listener | None = None
@@ -275,11 +277,13 @@ class Server:
     async def _open_for_callers(self) -> None:
         assert self._communication is not None
         await self._communication.set_serving(True)
+        if self._config.callers is not None:
+            self._gate = await asyncio.get_running_loop().run_in_executor(None, open_gate, self._loaded)
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.PredictionService", "Predict"): PredictHandler(
-                self.party, self._models, self._observers(), self._tracer
+                self.party, self._models, self._observers(), self._tracer, self._gate
             ),
-            (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch),
+            (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch, gate=self._gate),
         }
         routes = Routes(handlers, service_pages(self._models))
         listen = self._config.listen
@@ -352,8 +356,9 @@ class Server:
             source = model.executor.features.source
             if source is not None:
                 await asyncio.get_running_loop().run_in_executor(None, source.close)
-        if self._tracer is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._tracer.close)
+        for part in (self._tracer, self._gate):
+            if part is not None:
+                await asyncio.get_running_loop().run_in_executor(None, part.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from sfs_core.config.callers import CallerLimits, Callers
+from sfs_core.config.loader import LoadedConfig
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, RpcCode
 from sfs_core.observe.audit import AuditLog
-from sfs_core.sdk.authenticator import AuthenticationError, Authenticator, Caller, Credentials
+from sfs_core.sdk.authenticator import (
+    AuthenticationError,
+    Authenticator,
+    AuthenticatorContext,
+    Caller,
+    Credentials,
+)
 
-__all__ = ["Gate", "Visit"]
+__all__ = ["Gate", "Visit", "open_gate"]
 
 logger = logging.getLogger("sfs.callers")
 
@@ -38,7 +45,7 @@ class _Usage:
 
 
 class Visit:
-    """One request of a known caller; `over` is to be called once."""
+    """One request of a known caller; it ends with `over`, or with `left` where nothing is to be written down."""
 
     __slots__ = ("_gate", "_usage", "caller")
 
@@ -57,9 +64,13 @@ class Visit:
             raise RefusalError(RpcCode.PERMISSION, "this caller may not ask that service")
         self._gate.take_rows(self._usage, rows)
 
-    def over(self, service: str, rows: int, code: int, request_id: str, ids: Sequence[str]) -> None:
-        """The request was answered, or refused after it was let in."""
+    def left(self) -> None:
+        """The request is no longer under way."""
         self._usage.under_way -= 1
+
+    def over(self, service: str, rows: int, code: int, request_id: str, ids: Sequence[str]) -> None:
+        """The request was answered, or refused after it was let in, with so many scores."""
+        self.left()
         self._gate.write_down(self.caller.name, service, rows, code, request_id, ids)
 
 
@@ -86,7 +97,6 @@ class Gate:
         self._clock = clock
         self._usages: dict[str, _Usage] = {}
         self._rows_before = audit.rows_by_caller(clock() // DAY * DAY) if audit else {}
-        self._loop = asyncio.get_running_loop()
 
     def admit(self, info: CallInfo) -> Visit:
         """Let a call in before it is read.
@@ -123,12 +133,12 @@ class Gate:
         limits = self._settings.limits_of.get(name, self._settings.limits)
         burst = (limits.requests_per_second or 0) * BURST_SECONDS
         day = int(self._clock() // DAY)
-        usage = _Usage(limits, max(burst, 1), self._loop.time(), day=day, rows=self._rows_before.pop(name, 0))
+        usage = _Usage(limits, max(burst, 1), time.monotonic(), day=day, rows=self._rows_before.pop(name, 0))
         self._usages[name] = usage
         return usage
 
     def _take_token(self, usage: _Usage, rate: float) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         usage.tokens = min(usage.tokens + (now - usage.filled) * rate, max(rate * BURST_SECONDS, 1))
         usage.filled = now
         if usage.tokens < 1:
@@ -157,7 +167,7 @@ class Gate:
         """Enter a request into the audit log, if there is one; for `Visit`."""
         if self._audit is not None:
             record = {"caller": caller, "service": service, "rows": rows, "code": int(code), "request_id": request_id}
-            self._audit.write(record, ids, self._loop)
+            self._audit.write(record, ids, asyncio.get_running_loop())
 
     def close(self) -> None:
         """Close the audit log and the authenticators; blocks."""
@@ -165,3 +175,23 @@ class Gate:
             self._audit.close()
         for authenticator in self._authenticators:
             authenticator.close()
+
+
+def open_gate(loaded: LoadedConfig) -> Gate:
+    """The gate that a config describes. Blocks.
+
+    Raises:
+        SfsError: an authenticator cannot work, or the audit log cannot be written.
+    """
+    settings = loaded.config.callers
+    assert settings is not None
+    context = AuthenticatorContext(loaded.config.party, logger, loaded.base_directory)
+    authenticators = [cls(options, context) for cls, options in loaded.authenticators]
+    for authenticator in authenticators:
+        authenticator.open()
+    audit = settings.audit
+    log = None
+    if audit is not None:
+        path = loaded.base_directory / audit.file
+        log = AuditLog(path, audit.key.get_secret_value(), audit.max_file_bytes)
+    return Gate(authenticators, settings, log)

@@ -10,6 +10,7 @@ from sfs_core.errors import ErrorCode, RequestError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body
+from sfs_core.server.gate import Gate, Visit
 from sfs_core.server.observed import GET_MODEL_INFO, Over, Watch
 from sfs_core.server.served import ServedModels, service_label
 from sfs_core.server.tls import PartyIdentities
@@ -23,21 +24,36 @@ class ModelInfoHandler:
     Args:
         models: what is served.
         watch: told of every call.
+        identities: where given, nobody but these parties is answered.
+        gate: lets callers in; None for everybody.
 
     Attributes:
         answered: released once per call, for an unknown service, too; who waits for calls acquires it.
     """
 
     def __init__(
-        self, models: ServedModels, watch: Watch | None = None, identities: PartyIdentities | None = None
+        self,
+        models: ServedModels,
+        watch: Watch | None = None,
+        identities: PartyIdentities | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        """`watch` is told of every call; with `identities` nobody but these parties is answered."""
         self._models = models
         self._watch = watch
         self._identities = identities
+        self._gate = gate
         self.answered = asyncio.Semaphore(0)
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes:
+        if self._gate is None:
+            return self._answer(body, info, None)
+        visit = self._gate.admit(info)
+        try:
+            return self._answer(body, info, visit)
+        finally:
+            visit.left()
+
+    def _answer(self, body: bytes, info: CallInfo, visit: Visit | None) -> bytes:
         request, answer = apis_pb2.GetModelInfoRequest(), apis_pb2.GetModelInfoResponse()
         try:
             decode_body(body, info, request)
@@ -48,6 +64,8 @@ class ModelInfoHandler:
         except RequestError as error:
             answer.status.code, answer.status.msg = error.code, error.public_text()
             return encode_body(answer, info)
+        if visit is not None:
+            visit.ask(request.service_spec.id, rows=0)
         over: Over | None = None
         if self._watch is not None:
             service = service_label(self._models, request.service_spec.id)

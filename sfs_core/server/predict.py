@@ -10,14 +10,17 @@ from math import inf
 
 from sfs_core.codec import prediction
 from sfs_core.codec.dialect import BodyError
+from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.batcher import Batcher, Outcome
 from sfs_core.errors import ErrorCode, RequestError, SfsError
+from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Encoding
 from sfs_core.observe.trace_context import adopt_trace
 from sfs_core.proto import apis_pb2
 from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.errors import decode_body, request_id, safe_error
+from sfs_core.server.gate import Gate, Visit
 from sfs_core.server.observed import PREDICT, Span, Tracer, begin_call
 from sfs_core.server.served import ServedModels, service_label
 
@@ -29,39 +32,49 @@ Observer = Callable[[PredictionEvent], None]
 
 
 class PredictHandler:
-    """Answers Predict calls of every service of a party."""
+    """Answers Predict calls of every service of a party.
+
+    Args:
+        party: this party.
+        models: what is served.
+        observers: told of every prediction.
+        tracer: makes spans, if any.
+        gate: lets callers in; None for everybody.
+    """
 
     def __init__(
-        self, party: str, models: ServedModels, observers: Sequence[Observer] = (), tracer: Tracer | None = None
+        self,
+        party: str,
+        models: ServedModels,
+        observers: Sequence[Observer] = (),
+        tracer: Tracer | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        self._party = party
+        self.party = party
+        self.observers = observers
         self._models = models
-        self._observers = observers
         self._tracer = tracer
+        self._gate = gate
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
-        started = time.perf_counter()
-        request, span = PredictRequest(), None
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
-        deadline = inf if info.timeout is None else loop.time() + info.timeout
-
-        def deliver(outcome: Outcome) -> None:
-            if not answer.done():
-                answer.set_result(self._encoded(request, info, outcome, started, span))
-
+        call = _Call(self, info)
+        if self._gate is not None:
+            call.enter(self._gate)
         try:
-            request = _decode(body, info)
+            request = call.request = _decode(body, info)
             adopt_trace(request.headers, info.headers)
             if self._tracer is not None:
                 service = service_label(self._models, request.service)
-                span = begin_call(self._tracer, PREDICT, service, info, request.headers)
-            self._batcher_of(request).submit(request, deliver, answer.done, deadline)
-        except BodyError:
+                call.span = begin_call(self._tracer, PREDICT, service, info, request.headers)
+            if call.visit is not None:
+                call.visit.ask(request.service, _rows(request))
+            self._batcher_of(request).submit(request, call.deliver, call.answer.done, call.deadline)
+        except (BodyError, RefusalError) as error:
+            call.refused(error)
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
-            return self._encoded(request, info, error, started, span)
-        return answer
+            return call.encoded(error)
+        return call.answer
 
     def _batcher_of(self, request: PredictRequest) -> Batcher:
         model = self._models.get(request.service)
@@ -75,29 +88,88 @@ class PredictHandler:
             raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
         return model.batcher
 
-    def _encoded(
-        self, request: PredictRequest, info: CallInfo, outcome: Outcome, started: float, span: Span | None
-    ) -> bytes:
+
+class _Call:
+    """A call that waits for its answer."""
+
+    __slots__ = ("_handler", "_info", "_started", "answer", "deadline", "request", "span", "visit")
+
+    def __init__(self, handler: PredictHandler, info: CallInfo) -> None:
+        self._started = time.perf_counter()
+        self._handler = handler
+        self._info = info
+        self.request = PredictRequest()
+        self.span: Span | None = None
+        self.visit: Visit | None = None
+        loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[bytes] = loop.create_future()
+        self.deadline = inf if info.timeout is None else loop.time() + info.timeout
+
+    def enter(self, gate: Gate) -> None:
+        """Have the gate let the caller in.
+
+        Raises:
+            RefusalError: it does not.
+        """
+        self.visit = gate.admit(self._info)
+        self.answer.add_done_callback(self._gone)
+
+    def _gone(self, answer: asyncio.Future[bytes]) -> None:
+        if answer.cancelled():  # nobody waits any longer, so that perhaps nothing is delivered
+            self._leave(0, ErrorCode.UNEXPECTED_ERROR)
+
+    def deliver(self, outcome: Outcome) -> None:
+        """The prediction is there; nobody may want it any longer."""
+        body = self.encoded(outcome)
+        if not self.answer.done():
+            self.answer.set_result(body)
+
+    def encoded(self, outcome: Outcome) -> bytes:
+        """The answer; everybody who is to know of it is told."""
+        request, info = self.request, self._info
         if isinstance(outcome, PredictReply):
             reply = outcome
         else:
             id_ = request_id(info, request.headers)
             code, text = safe_error(outcome, logger, "predict", id_)
             reply = PredictReply(request.service, code=code, message=f"[{id_}] {text}")
-        if span is not None:
-            span.end(reply.code, reply.message)
-        if self._observers:
-            self._observe(request, reply, time.perf_counter() - started)
+        if self.span is not None or self.visit is not None or self._handler.observers:
+            self._tell(reply)
         if info.encoding is Encoding.JSON:
             return prediction.encode_json(reply)
         return prediction.encode_message(reply).SerializeToString()
 
-    def _observe(self, request: PredictRequest, reply: PredictReply, seconds: float) -> None:
+    def refused(self, error: SfsError | RefusalError) -> None:
+        """The call itself is refused, there is no answer."""
+        code = error.code if isinstance(error, SfsError) else ErrorCode.INVALID_ARGUMENT
+        self._tell(PredictReply(self.request.service, code=code, message=str(error)))
+
+    def _tell(self, reply: PredictReply) -> None:
+        handler, request = self._handler, self.request
         rows = reply.scores.num_rows if reply.scores is not None else 0
         trace_id = request.headers.get("X-B3-TraceId", "")
-        event = PredictionEvent(self._party, request.service, rows, reply.code, seconds, trace_id)
-        for observe in self._observers:
-            observe(event)
+        if self.span is not None:
+            self.span.end(reply.code, reply.message)
+        self._leave(rows, reply.code)
+        if handler.observers:
+            seconds = time.perf_counter() - self._started
+            event = PredictionEvent(handler.party, request.service, rows, reply.code, seconds, trace_id)
+            for observe in handler.observers:
+                observe(event)
+
+    def _leave(self, rows: int, code: int) -> None:
+        visit, self.visit = self.visit, None
+        if visit is not None:
+            own = self.request.fs_params.get(self._handler.party)
+            trace_id = self.request.headers.get("X-B3-TraceId", "")
+            visit.over(self.request.service, rows, code, trace_id, own.query_datas if own else ())
+
+
+def _rows(request: PredictRequest) -> int:
+    """Rows asked for; where parties' differ, which is refused later, the most."""
+    if request.predefined_features:
+        return feature_rows(request.predefined_features)
+    return max((len(param.query_datas) for param in request.fs_params.values()), default=0)
 
 
 def _decode(body: bytes, info: CallInfo) -> PredictRequest:
