@@ -10,6 +10,9 @@ from typing import Final
 __all__ = ["KNOWN_PLUGINS"]
 
 KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
+    ("authenticator", "api_key"): "sfs-auth-api-key",
+    ("authenticator", "certificate"): "sfs-auth-certificate",
+    ("authenticator", "jwt"): "sfs-auth-jwt",
     ("feature_source", "csv"): "sfs-feature-csv",
     ("feature_source", "http"): "sfs-feature-http",
     ("feature_source", "mock"): "sfs-feature-mock",
