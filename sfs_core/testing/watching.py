@@ -112,13 +112,15 @@ def broken_service(how: Literal["absent", "silent", "resetting"]) -> Iterator[tu
         listener.bind(("127.0.0.1", 0))
         if how != "absent":
             listener.listen(128)  # the system takes connections, and nobody reads from them
-        thread = threading.Thread(target=_reset_all, args=[listener], name=POOL_NAME)
+        thread = threading.Thread(target=_reset_all, args=[listener], name=POOL_NAME, daemon=True)
         if how == "resetting":
             thread.start()
-        yield listener.getsockname()
-        if how == "resetting":
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
+        try:
+            yield listener.getsockname()
+        finally:
+            if how == "resetting":
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
 
 
 def _reset_all(listener: socket.socket) -> None:

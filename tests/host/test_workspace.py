@@ -16,7 +16,12 @@ from . import generate_known_plugins
 REPOSITORY = Path(__file__).parents[2]
 MANIFESTS = sorted(REPOSITORY.glob("plugins/*/*/pyproject.toml"))
 EXAMPLES = sorted(REPOSITORY.glob("examples/plugins/*/pyproject.toml"))
-PREFIXES = {"feature_sources": "sfs-feature-", "model_sources": "sfs-model-", "ops": "sfs-op-"}
+PREFIXES = {
+    "authenticators": "sfs-auth-",
+    "feature_sources": "sfs-feature-",
+    "model_sources": "sfs-model-",
+    "ops": "sfs-op-",
+}
 
 TEMPLATE = """\
 [build-system]
@@ -80,7 +85,7 @@ def test_every_plugin_has_its_parts_and_a_fitting_range_of_core(manifest):
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=label)
 def test_a_plugin_is_named_after_its_folder(manifest):
     kind, name = manifest.parts[-3:-1]
-    assert read(manifest)["project"]["name"] == PREFIXES[kind] + name
+    assert read(manifest)["project"]["name"] == PREFIXES[kind] + name.replace("_", "-")
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS + EXAMPLES, ids=label)

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import jwt
 
-from sfs_auth_jwt.keys import KeySet, file_reader, url_reader
-from sfs_auth_jwt.options import JsonWebTokensConfig
 from sfs_core import AuthenticationError, Authenticator, AuthenticatorContext, Caller, Credentials
+
+from .keys import KeySet, file_reader, url_reader
+from .options import JsonWebTokensConfig
 
 __all__ = ["JsonWebTokens"]
 
@@ -55,7 +56,7 @@ class JsonWebTokens(Authenticator):
         caller = Caller(self._name(claims), self._services(claims))
         if len(self._known) >= KNOWN_TOKENS:
             self._known.clear()
-        self._known[token] = caller, claims["exp"] + self.config.leeway
+        self._known[token] = caller, float(claims["exp"]) + self.config.leeway
         return caller
 
     def _verified(self, token: str) -> Mapping[str, Any]:
