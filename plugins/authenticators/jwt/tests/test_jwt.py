@@ -205,7 +205,7 @@ def test_keys_that_cannot_be_read_are_told_at_the_start(make: Make, tmp_path: Pa
         {"jwks_file": None},
         {"jwks_url": "https://login.example/keys"},
         {"jwks_file": None, "jwks_url": "http://login.example/keys"},
-        {"jwks_file": None, "jwks_url": "file:///keys"},
+        {"jwks_file": None, "jwks_url": "ftp://login.example/keys"},
         {"algorithms": ["HS256"]},
         {"algorithms": ["none"]},
         {"audience": None},
