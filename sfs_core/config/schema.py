@@ -217,6 +217,13 @@ class FeatureCache(_Section):
     """Names of the header entries of requests that rows depend on. Absent: all but those of tracing."""
 
 
+class FeaturePrecompute(_Section):
+    """What this party's operators make of a row, remembered from the first request for that row on."""
+
+    max_memory: Bytes = 64 << 20
+    """Bytes that this may take, as estimated; the rows that were remembered first make room."""
+
+
 class Features(_Section):
     """This party's features."""
 
@@ -226,6 +233,9 @@ class Features(_Section):
     """Instead of `source`: several, each with some of the features; all are asked at the same time."""
     cache: FeatureCache | None = None
     """Remembers rows that were looked up. Absent: every request is looked up."""
+    precompute: FeaturePrecompute | None = None
+    """Remembers what this party's part of the model makes of a row, for sources whose rows never change. Absent: it is
+    computed for every request."""
     mapping: dict[str, str] = Field(default={})
     """Name at the source: name in the model. Names that are equal need no entry."""
     missing: Literal["error", "default", "per_row"] = "error"
@@ -256,8 +266,9 @@ class Features(_Section):
             raise ValueError(f"several sources are to give {', '.join(sorted(twice)[:10])}")
         if sum(part.features is None for part in self.parts) > 1:
             raise ValueError("only one of the sources can give the rest; name the `features` of the others")
-        if self.cache is not None and not self.parts:
-            raise ValueError("`cache` needs a source")
+        for option in ("cache", "precompute"):
+            if getattr(self, option) is not None and not self.parts:
+                raise ValueError(f"`{option}` needs a source")
         return self
 
     @field_validator("mapping")

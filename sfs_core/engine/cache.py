@@ -77,6 +77,11 @@ class CachedSource:
         """Whether the source does."""
         return self._source.keeps_nulls
 
+    @property
+    def static(self) -> bool:
+        """Whether the source is."""
+        return self._source.static
+
     def open(self) -> None:
         """Open the source.
 

@@ -11,6 +11,7 @@ from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.engine.features import FeatureLookup
 from sfs_core.engine.missing import missing_rows, repeated
 from sfs_core.engine.plan import Plan
+from sfs_core.engine.precomputed import PrecomputedRows, can_precompute
 from sfs_core.errors import ErrorCode, GraphError, RequestError
 from sfs_core.model.graph import Dispatch, Execution
 from sfs_core.model.validation import CheckedGraph
@@ -23,7 +24,16 @@ __all__ = ["Executor"]
 class Executor:
     """Runs the executions of one service's graph at this party, for itself and for peers.
 
+    Args:
+        party: this party.
+        parties: all parties.
+        checked: the graph and its operators.
+        features: where features come from.
+        pool: for operators that take long.
+        precompute_bytes: memory for what the first execution makes of rows that never change; 0 for none.
+
     Attributes:
+        precomputed: what is remembered of the first execution; None where it may not be.
         per_row_parties: the parties that may learn which of this party's rows are missing, and score the others.
     """
 
@@ -34,11 +44,16 @@ class Executor:
         checked: CheckedGraph,
         features: FeatureLookup,
         pool: Pool,
+        precompute_bytes: int = 0,
     ) -> None:
         self.party = party
         self.features = features
         self.operators = checked.operators
         self.plans = [Plan(execution, checked.operators) for execution in checked.executions]
+        self.precomputed: PrecomputedRows | None = None
+        if precompute_bytes and can_precompute(self.plans[0], checked.operators):
+            schemas = {name: checked.operators[name].output_schema() for name in self.plans[0].outputs}
+            self.precomputed = PrecomputedRows(schemas, precompute_bytes)
         self.per_row_parties: frozenset[str] = frozenset()
         self._for_peers = frozenset(e.index for e in checked.graph.executions if _asked_by_peers(e))
         self._pool = pool
@@ -94,11 +109,11 @@ class Executor:
             return self._run(plan, context, self.features.convert(call.predefined), {}, {})
         if call.ids is None:
             raise RequestError("the first execution starts from features", code=ErrorCode.LOGIC_ERROR)
+        if self.precomputed is not None and (outputs := self.precomputed.find(call.ids)) is not None:
+            return ExecuteReply(outputs)
         found = self._fetch(call, call.ids)
         if isinstance(found, FeatureResult):
-            if found.missing is not None:
-                return self._run_partly(plan, context, call, found)
-            return self._run(plan, context, found.batch, {}, found.headers)
+            return self._run_found(plan, context, call, found)
         return self._run_later(plan, context, call, found)
 
     def _fetch(self, call: ExecuteCall, ids: list[str]) -> FeatureResult | Awaitable[FeatureResult]:
@@ -116,13 +131,20 @@ class Executor:
             return self._run_in_pool(plan, context, features, tables, headers)
         return ExecuteReply(plan.run(context, features, tables), headers)
 
+    def _run_found(
+        self, plan: Plan, context: ComputeContext, call: ExecuteCall, found: FeatureResult
+    ) -> ExecuteReply | Awaitable[ExecuteReply]:
+        if found.missing is not None:
+            return self._run_partly(plan, context, call, found)
+        reply = self._run(plan, context, found.batch, {}, found.headers)
+        if self.precomputed is not None and isinstance(reply, ExecuteReply) and not reply.headers:
+            self.precomputed.learn(call.ids or (), reply.outputs)
+        return reply
+
     async def _run_later(
         self, plan: Plan, context: ComputeContext, call: ExecuteCall, pending: Awaitable[FeatureResult]
     ) -> ExecuteReply:
-        found = await pending
-        if found.missing is not None:
-            return await self._run_partly(plan, context, call, found)
-        reply = self._run(plan, context, found.batch, {}, found.headers)
+        reply = self._run_found(plan, context, call, await pending)
         return reply if isinstance(reply, ExecuteReply) else await reply
 
     async def _run_partly(

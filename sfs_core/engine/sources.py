@@ -30,6 +30,10 @@ class Source(Protocol):
     def keeps_nulls(self) -> bool:
         """Whether nulls in its batches are for the model."""
 
+    @property
+    def static(self) -> bool:
+        """Whether an id always has the same row."""
+
     def open(self) -> None:
         """Make it ready."""
 
@@ -57,6 +61,11 @@ class PolicySource:
     def row_count(self) -> int:
         """That of the source."""
         return self._source.row_count
+
+    @property
+    def static(self) -> bool:
+        """Whether the source is."""
+        return self._source.static
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """What the source has, as the policy wants it."""
@@ -90,6 +99,11 @@ class JoinedSource:
     def row_count(self) -> int:
         """That of the shortest part which has one."""
         return min((part.row_count for part in self._parts if part.row_count >= 0), default=-1)
+
+    @property
+    def static(self) -> bool:
+        """Whether all parts are."""
+        return all(part.static for part in self._parts)
 
     def open(self) -> None:
         """Open all; one that cannot be closes the others."""

@@ -57,6 +57,8 @@ class FeatureSource(ABC):
         Config: the model of this source's options.
         blocking: True (the default): a plain `def fetch_rows` may wait and is run in a pool of threads.
             False: it only touches memory and is called directly on the event loop.
+        static: an id always has the same row, or none, while the source is open: whatever the query context and the
+            header entries are, and whoever asks. What follows from a row may then be remembered.
         row_count: how many rows bulk scoring can draw from this source; -1 = as many as asked.
         keeps_nulls: whether nulls in its batches are for the model. False: they are values that are not there, which
             a config may have a policy for (`features.missing`).
@@ -64,6 +66,7 @@ class FeatureSource(ABC):
 
     Config: ClassVar[type[PluginConfig]] = PluginConfig
     blocking: ClassVar[bool] = True
+    static: ClassVar[bool] = False
     row_count: int = -1
     keeps_nulls: bool = False
 

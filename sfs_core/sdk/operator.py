@@ -209,6 +209,9 @@ class Operator(ABC):
     definition: ClassVar[Definition]
     heavy: ClassVar[bool] = False
     """True: `compute` takes milliseconds and runs in a pool instead of on the event loop."""
+    row_wise: bool = False
+    """True: a row of the output follows from the same row of the inputs alone; not from other rows, from who asks, from
+    chance or from time. What comes of rows that never change may then be remembered (`features.precompute`)."""
 
     def __init_subclass__(
         cls,

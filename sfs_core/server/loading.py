@@ -129,12 +129,25 @@ def open_model(
                 detail=type(error).__name__,
             ) from error
     config, features = loaded.config, service.config.features
-    arguments = config.party, sorted(config.parties), checked.graph, checked.lookup, pool
+    precompute = features.precompute if features is not None else None
+    arguments = (
+        config.party,
+        sorted(config.parties),
+        checked.graph,
+        checked.lookup,
+        pool,
+        precompute.max_memory if precompute is not None else 0,
+    )
     if metrics is None:
         executor = Executor(*arguments)
     else:
         executor = ObservedExecutor(*arguments)
         executor.observe(service.config.service, metrics)
+    if precompute is not None and executor.precomputed is None:
+        logger.warning(
+            "%s: nothing is precomputed: an operator of the first execution does not say that it works row by row",
+            service.config.service,
+        )
     return ServedModel(
         service.config.service,
         model_info(checked.model),

@@ -50,6 +50,13 @@ def feature_source(
     made = [_part(features, part, share, context, pool) for part, share in parts]
     caches = tuple(source for _, source in made if isinstance(source, CachedSource))
     sources = [policed for policed, _ in made]
+    if features.precompute is not None and not all(source.static for source in sources):
+        place = ("services", loaded.services.index(service), "features", "precompute")
+        raise ConfigError(
+            "a source does not say that its rows never change, so nothing may be precomputed of them",
+            where=f"{loaded.file.path}:{loaded.file.line(place)} features.precompute",
+            hint="leave `precompute` out; `cache` remembers rows of any source for a while",
+        )
     if len(sources) == 1:
         return sources[0], caches
     return JoinedSource(source_schema(schema, features.mapping), sources), caches

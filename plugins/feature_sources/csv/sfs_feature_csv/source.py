@@ -40,6 +40,7 @@ class CsvFeatureSource(FeatureSource):
 
     Config = CsvConfig
     blocking = False
+    static = True
 
     config: CsvConfig
 

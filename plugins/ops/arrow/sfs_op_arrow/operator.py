@@ -33,6 +33,8 @@ class ArrowProcessing(
 ):
     """Replays a recorded sequence of Arrow compute functions on a table."""
 
+    row_wise = True  # the functions accepted compute row by row, and `random`, without inputs, is none of them
+
     input_schema_bytes: bytes = attr("Schema of the input table, as an Arrow IPC schema message.")
     output_schema_bytes: bytes = attr("Schema of the output table, as an Arrow IPC schema message.")
     trace_content: bytes = attr(

@@ -27,6 +27,8 @@ class DotProduct(
     the number of rows, because the order of addition does.
     """
 
+    row_wise = True
+
     feature_names: list[str] = attr("Names of the features.")
     feature_weights: list[float] = attr("Weight of each feature.")
     input_types: list[str] = attr("DataType name of each feature; must be numeric.")

@@ -28,6 +28,8 @@ class TreeSelect(Operator, name="TREE_SELECT", version="0.0.1", inputs=["feature
     Without nodes (a party that knows nothing of the tree) each row gives a zero-length value.
     """
 
+    row_wise = True
+
     input_feature_names: list[str] = attr("Names of this party's features.")
     input_feature_types: list[str] = attr("DataType name of each feature; must be numeric.")
     output_col_name: str = attr("Name of the selections' column.")
