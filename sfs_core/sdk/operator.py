@@ -212,6 +212,8 @@ class Operator(ABC):
     row_wise: bool = False
     """True: a row of the output follows from the same row of the inputs alone; not from other rows, from who asks, from
     chance or from time. What comes of rows that never change may then be remembered (`features.precompute`)."""
+    discloses: ClassVar[str] = "its whole result, in the clear"
+    """What another party learns that is sent this operator's output; servers say so when they start."""
 
     def __init_subclass__(
         cls,

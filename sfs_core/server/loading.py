@@ -13,6 +13,7 @@ from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
 from sfs_core.errors import ConfigError, SfsError
 from sfs_core.model.cache import fetch_package
+from sfs_core.model.disclosure import disclosures
 from sfs_core.model.package import Model, model_info, read_package
 from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
 from sfs_core.observe.server_metrics import ServerMetrics
@@ -61,6 +62,8 @@ def check_model(
     model = read_package(package)
     checked = check_graph(model.graph, loaded.registry.operator)
     check_cluster(checked, list(config.parties))
+    for sentence in disclosures(checked):
+        logger.info("%s: %s", service.config.service, sentence)
     for warning in checked.warnings:
         logger.warning("%s: %s", service.config.service, warning)
     return CheckedModel(model, checked, _feature_lookup(loaded, service, checked, pool))

@@ -114,6 +114,8 @@ def unprotected(config: ServerConfig, ports: Sequence[str]) -> Iterator[str]:
             yield f"the {port} port has no TLS: what {whom} send and get can be read and changed on the way"
         if port == "communication" and (tls is None or tls.ca_file is None):
             yield "peers show no certificates: whoever reaches the communication port can ask as any party"
+    if config.callers is None and ("service" in ports or "grpc" in ports):
+        yield "callers are not asked who they are: whoever reaches their port can ask for any row (config `callers`)"
     plain = [party for party in config.parties if party != config.party and config.tls_with(party) is None]
     if plain:
         yield f"{', '.join(plain)} are called without TLS: whoever answers at their addresses is believed"

@@ -28,6 +28,7 @@ class DotProduct(
     """
 
     row_wise = True
+    discloses = "for each row, this party's part of the score, in the clear"
 
     feature_names: list[str] = attr("Names of the features.")
     feature_weights: list[float] = attr("Weight of each feature.")

@@ -20,6 +20,7 @@ class PheOperator(Operator):
     """Base of the encrypted operators."""
 
     heavy = True
+    discloses = "values that are encrypted or masked"
     _keyring: Keyring | None = None
 
     def prepare(self, cluster: Cluster) -> None:

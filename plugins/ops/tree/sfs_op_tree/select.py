@@ -29,6 +29,7 @@ class TreeSelect(Operator, name="TREE_SELECT", version="0.0.1", inputs=["feature
     """
 
     row_wise = True
+    discloses = "for each row, which leaves of every tree this party's features leave possible, in the clear"
 
     input_feature_names: list[str] = attr("Names of this party's features.")
     input_feature_types: list[str] = attr("DataType name of each feature; must be numeric.")
