@@ -21,10 +21,8 @@ def disclosures(checked: CheckedGraph) -> Iterator[str]:
         if execution.execution.dispatch not in _SHARED:
             continue
         if execution.outside_parents:
-            yield from _sentences(
-                checked, execution.outside_parents, "parties asked in execution {} are sent", execution
-            )
-        yield from _sentences(checked, execution.exit_nodes, "execution {} sends the party that was asked", execution)
+            yield from _sentences(checked, execution, execution.outside_parents, "parties in execution {} are sent")
+        yield from _sentences(checked, execution, execution.exit_nodes, "the party that is asked gets in execution {}")
 
 
 def _sentences(checked: CheckedGraph, execution: CheckedExecution, nodes: tuple[str, ...], begin: str) -> Iterator[str]:
