@@ -127,7 +127,7 @@ class Predictor:
                     missing = reply.missing if missing is None else list(map(or_, missing, reply.missing))
             if missing is not None and not round_.index:
                 if all(missing):
-                    nothing = self._score_schema
+                    nothing = self.score_schema
                     return PredictReply(request.service, Batch.from_rows(nothing, []), headers=headers, missing=missing)
                 replies = _without(replies, missing)
             for name in round_.outputs:
@@ -136,7 +136,8 @@ class Predictor:
         return PredictReply(request.service, scores, headers=headers, missing=missing)
 
     @property
-    def _score_schema(self) -> Schema:
+    def score_schema(self) -> Schema:
+        """Names of the scores, as float64 columns."""
         (exit_node,) = self._rounds[-1].outputs
         return _as_float64(self._executor.operators[exit_node].output_schema())
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.errors import SfsError
 from sfs_core.link.refusal import RefusalError
-from sfs_core.link.rpc import CallInfo, Handler, RpcCode
+from sfs_core.link.rpc import CallInfo, Handler, RpcCode, WebAnswer
 
 __all__ = ["LIMIT", "STOPPING", "Calls", "Failure", "failure_of"]
 
@@ -35,7 +35,8 @@ STOPPING: Final = Failure(RpcCode.STOPPING, "the server is stopping", 1.0)
 LIMIT: Final = Failure(RpcCode.LIMIT, "too many calls are under way", 1.0)
 _INTERNAL: Final = Failure(RpcCode.INTERNAL, "the server failed to answer; its log says more")
 
-Done = Callable[["bytes | Failure"], None]
+A = TypeVar("A", bound=bytes | WebAnswer)
+"""What a handler answers."""
 
 
 class Calls:
@@ -47,11 +48,17 @@ class Calls:
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._running: set[asyncio.Future[bytes]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
         self._all_done: asyncio.Event | None = None
         self.stopping = False
 
-    def start(self, handler: Handler, body: bytes, info: CallInfo, done: Done) -> bytes | Failure | None:
+    def start(
+        self,
+        handler: Callable[[bytes, CallInfo], A | Awaitable[A]],
+        body: bytes,
+        info: CallInfo,
+        done: Callable[[A | Failure], None],
+    ) -> A | Failure | None:
         """The answer, if there is one at once; else None, and `done` gets it later."""
         begun = self._begin(handler, body, info)
         if not isinstance(begun, asyncio.Future):
@@ -77,22 +84,24 @@ class Calls:
             begun.cancel()
             raise
 
-    def _begin(self, handler: Handler, body: bytes, info: CallInfo) -> bytes | Failure | asyncio.Future[bytes]:
+    def _begin(
+        self, handler: Callable[[bytes, CallInfo], A | Awaitable[A]], body: bytes, info: CallInfo
+    ) -> A | Failure | asyncio.Future[A]:
         if self.stopping:
             return STOPPING
         if self._limit is not None and len(self._running) >= self._limit:
             return LIMIT
         try:
             answer = handler(body, info)
-            if isinstance(answer, bytes):
+            if isinstance(answer, (bytes, WebAnswer)):
                 return answer
-            future: asyncio.Future[bytes] = asyncio.ensure_future(answer)
+            future: asyncio.Future[A] = asyncio.ensure_future(answer)
         except Exception as error:  # noqa: BLE001  a handler's failure must not end the connection
             return failure_of(error)
         self._running.add(future)
         return future
 
-    def _finish(self, future: asyncio.Future[bytes], done: Done) -> None:
+    def _finish(self, future: asyncio.Future[A], done: Callable[[A | Failure], None]) -> None:
         self._running.discard(future)
         if self._all_done is not None and not self._running:
             self._all_done.set()

@@ -16,7 +16,7 @@ from sfs_core.link.calls import Failure, failure_of
 from sfs_core.link.compression import TooLargeError, gunzip
 from sfs_core.link.connection import NEVER, Connection, ListenerState
 from sfs_core.link.http_reply import CONTINUE, Reply, failure_reply, refusal
-from sfs_core.link.rpc import CallInfo, Encoding, Handler, RpcCode
+from sfs_core.link.rpc import CallInfo, Encoding, Handler, RpcCode, WebAnswer, WebHandler
 
 __all__ = ["HttpConnection"]
 
@@ -223,8 +223,7 @@ class HttpConnection(Connection):
             return
         page = routes.page_at(self._url)
         if page is None:
-            text = "nothing is served at this path"
-            self._answer(exchange, refusal(HTTPStatus.NOT_FOUND, RpcCode.NO_METHOD, text))
+            self._dispatch_resource(exchange)
             return
         try:
             reply = Reply(*page())
@@ -232,7 +231,22 @@ class HttpConnection(Connection):
             reply = failure_reply(failure_of(error))
         self._answer(exchange, reply)
 
-    def _call(self, exchange: _Exchange, handler: Handler) -> None:
+    def _dispatch_resource(self, exchange: _Exchange) -> None:
+        found = self.state.routes.resources_at(self._url)
+        method = self._parser.get_method().decode("latin-1")
+        handler = found.get("GET" if method == "HEAD" else method)
+        if handler is not None:
+            self._call(exchange, handler)
+        elif found:
+            text = f"{' and '.join(sorted(found))} is served at this path"
+            reply = refusal(HTTPStatus.METHOD_NOT_ALLOWED, RpcCode.NO_METHOD, text)
+            reply.lines += f"Allow: {', '.join(sorted(found))}\r\n".encode()
+            self._answer(exchange, reply)
+        else:
+            text = "nothing is served at this path"
+            self._answer(exchange, refusal(HTTPStatus.NOT_FOUND, RpcCode.NO_METHOD, text))
+
+    def _call(self, exchange: _Exchange, handler: Handler | WebHandler) -> None:
         try:
             body = self._whole_body(exchange.content_type)
         except _Refused as refused:
@@ -265,13 +279,16 @@ class HttpConnection(Connection):
         except BodyError as error:
             raise _Refused(HTTPStatus.BAD_REQUEST, error.message) from None
 
-    def _answer_later(self, exchange: _Exchange, answer: bytes | Failure) -> None:
+    def _answer_later(self, exchange: _Exchange, answer: bytes | WebAnswer | Failure) -> None:
         self._answer_call(exchange, answer)
         self._send_ready()
 
-    def _answer_call(self, exchange: _Exchange, answer: bytes | Failure) -> None:
+    def _answer_call(self, exchange: _Exchange, answer: bytes | WebAnswer | Failure) -> None:
         if isinstance(answer, Failure):
             self._answer(exchange, failure_reply(answer))
+            return
+        if isinstance(answer, WebAnswer):
+            self._answer(exchange, Reply(*answer))
             return
         content_type = exchange.content_type if exchange.content_type in _PROTO_TYPES else _JSON_TYPE
         self._answer(exchange, Reply(HTTPStatus.OK, content_type, answer))

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import unquote
 
 import httptools
 
-__all__ = ["CallInfo", "Encoding", "Handler", "Limits", "Page", "Routes", "RpcCode"]
+__all__ = [
+    "CallInfo",
+    "Encoding",
+    "Handler",
+    "Limits",
+    "Page",
+    "Resource",
+    "Routes",
+    "RpcCode",
+    "WebAnswer",
+    "WebHandler",
+]
 
 
 class Encoding(Enum):
@@ -65,6 +79,46 @@ Page = Callable[[], tuple[int, str, bytes]]
 """Gives HTTP status, content type and body; for GET and POST alike."""
 
 
+class WebAnswer(NamedTuple):
+    """What a resource gives: an HTTP status, a content type, and a body."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+WebHandler = Callable[[bytes, CallInfo], "WebAnswer | Awaitable[WebAnswer]"]
+"""Takes a request body as it was sent, whatever its content type; fails as a `Handler` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something that is served over HTTP alone.
+
+    Args:
+        method: `GET` (and then HEAD as well) or `POST`.
+        path: segments in braces are parameters, `/v2/models/{model}/infer`.
+        handler: called with the parameters by name, beside body and `CallInfo`.
+    """
+
+    method: str
+    path: str
+    handler: Callable[..., WebAnswer | Awaitable[WebAnswer]]
+
+    def match(self, segments: Sequence[str]) -> WebHandler | None:
+        """The handler with the path's parameters, if it is one of this resource's paths."""
+        own = self.path.split("/")
+        if len(own) != len(segments):
+            return None
+        parameters = {}
+        for name, value in zip(own, segments, strict=True):
+            if name.startswith("{") and value:
+                parameters[name[1:-1]] = unquote(value)
+            elif name != value:
+                return None
+        return partial(self.handler, **parameters)
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a listener puts up with.
@@ -99,10 +153,12 @@ class Routes:
     Args:
         handlers: by fully qualified service name and method; callers may leave the package name out.
         pages: by HTTP path.
+        resources: looked at in their order, after all others.
     """
 
     handlers: Mapping[tuple[str, str], Handler]
     pages: Mapping[str, Page] = field(default_factory=dict)
+    resources: Sequence[Resource] = ()
     _found: dict[tuple[str, str], Handler] = field(init=False, repr=False, default_factory=dict)
     _by_path: dict[bytes, Handler] = field(init=False, repr=False, default_factory=dict)
     _services: set[str] = field(init=False, repr=False, default_factory=set)
@@ -135,6 +191,14 @@ class Routes:
     def page_at(self, target: bytes) -> Page | None:
         """The page of an HTTP request target; its query does not matter."""
         return self.pages.get(_path(target).decode("latin-1"))
+
+    def resources_at(self, target: bytes) -> dict[str, WebHandler]:
+        """What is served at an HTTP request target, by HTTP method."""
+        if not self.resources:
+            return {}
+        segments = _path(target).decode("latin-1").split("/")
+        found = ((each.method, each.match(segments)) for each in self.resources)
+        return {method: handler for method, handler in found if handler is not None}
 
 
 def _path(target: bytes) -> bytes:

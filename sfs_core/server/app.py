@@ -36,7 +36,10 @@ from sfs_core.server.keys import cluster_of, prepare_operators
 from sfs_core.server.loading import check_model, open_model
 from sfs_core.server.model_info import ModelInfoHandler
 from sfs_core.server.observed import ObservedPeer, peer_calls_watch
+from sfs_core.server.open_inference import open_inference
+from sfs_core.server.openapi import document_pages
 from sfs_core.server.predict import PredictHandler
+from sfs_core.server.readiness import Readiness
 from sfs_core.server.request_log import request_log
 from sfs_core.server.served import ServedModel
 from sfs_core.server.tls import PartyIdentities, ServerTls, unprotected
@@ -84,6 +87,7 @@ class Server:
         self._watch = peer_calls_watch(self._metrics, self._tracer)
         self._tls = ServerTls(loaded)
         self._identities = PartyIdentities.of(self._config)
+        self._readiness = Readiness(self._config.party, self._models)
         self._told_peers = ModelInfoHandler(self._models, self._watch, self._identities)
         self._peers: dict[str, PeerClient] = {}
         self._gate: Gate | None = None
@@ -132,6 +136,7 @@ class Server:
         self._warn_of_what_is_open()
         try:
             await self._load()
+            self._readiness.start()
             await self._open_exposer()
             await self._open_communication()
             await self._agree_on_all()
@@ -198,7 +203,7 @@ class Server:
         if bulk is not None and bulk.requester != self.party:
             self.control = ControlService(bulk.requester, self._rows_when_ready, self._identities)
             handlers[_CONTROL] = self.control
-        routes = Routes(handlers, communication_pages(self._models))
+        routes = Routes(handlers, communication_pages(self._readiness.page))
         self._communication = Listener(
             routes, limits=self._limits(), name="communication", serving=False, tls=self._tls.of_port("communication")
         )
@@ -207,7 +212,7 @@ class Server:
         logger.info("%s: peers are answered at %s:%d", self.party, listen.host, self._communication.port)
         if listen.health is not None:
             self._probed = Listener(
-                Routes({}, communication_pages(self._models)), name="health", protocols=[WireProtocol.HTTP1]
+                Routes({}, communication_pages(self._readiness.page)), name="health", protocols=[WireProtocol.HTTP1]
             )
             await self._probed.start(listen.host, listen.health)
 
@@ -279,13 +284,13 @@ class Server:
         await self._communication.set_serving(True)
         if self._config.callers is not None:
             self._gate = await asyncio.get_running_loop().run_in_executor(None, open_gate, self._loaded)
+        predict = PredictHandler(self.party, self._models, self._observers(), self._tracer, self._gate)
         handlers: dict[tuple[str, str], Handler] = {
-            (f"{_APIS}.PredictionService", "Predict"): PredictHandler(
-                self.party, self._models, self._observers(), self._tracer, self._gate
-            ),
+            (f"{_APIS}.PredictionService", "Predict"): predict,
             (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch, gate=self._gate),
         }
-        routes = Routes(handlers, service_pages(self._models))
+        inference = open_inference(predict, self._models, self._config.parties, self._readiness)
+        routes = Routes(handlers, {**service_pages(self._readiness.page), **document_pages()}, inference)
         listen = self._config.listen
         if listen.service is not None:
             self._service = Listener(routes, limits=self._limits(), name="service", tls=self._tls.of_port("service"))
@@ -347,6 +352,7 @@ class Server:
         if self.ready.is_set():
             self.ready.clear()
             self._registry.notify_server_stopping(self)
+        self._readiness.stop()
         for listener in (self._service, self._grpc, self._communication, self._probed, self._exposer):
             if listener is not None:
                 await listener.stop(grace)

@@ -413,7 +413,12 @@ def test_health_and_ready_on_both_ports(cluster: Cluster) -> None:
     for ask in (cluster.ask, cluster.ask_peer_port):
         answer = ask("/ready", method="GET")
         assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-        assert answer.json() == {"ready": True, "services": ["linear"], "waiting_for_peers": []}
+        assert answer.json() == {
+            "ready": True,
+            "services": ["linear"],
+            "waiting_for_peers": [],
+            "failing_feature_sources": [],
+        }
 
 
 @pytest.mark.parametrize("path", [MODEL_INFO, f"{FULL}ModelService/GetModelInfo"])
