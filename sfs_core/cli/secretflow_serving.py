@@ -18,11 +18,11 @@ from sfs_core.observe.logs import configure_logs
 from sfs_core.server.app import Server
 from sfs_core.server.run import run_loop, serve_until_stopped
 
-__all__ = ["main"]
+__all__ = ["FLAGS", "main"]
 
 logger = logging.getLogger("sfs.cli")
 
-_FLAGS: Final[Mapping[str, Kind]] = {
+FLAGS: Final[Mapping[str, Kind]] = {
     "serving_config_file": "text",
     "config_mode": "text",
     "logging_config_file": "text",
@@ -30,6 +30,7 @@ _FLAGS: Final[Mapping[str, Kind]] = {
     "trace_processor_schedule_delay_millis": "int",
     "max_body_size": "int",
 }
+"""Flags that do something here, and what their values are."""
 _WITHOUT_EFFECT: Final[Mapping[str, Kind]] = {
     # of the reference
     "enable_peers_load_balancer": "bool",
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    given = parse_flags(arguments, {**_FLAGS, **_WITHOUT_EFFECT})
+    given = parse_flags(arguments, {**FLAGS, **_WITHOUT_EFFECT})
     if given.get("help") or given.get("version"):
         print(_HELP if given.get("help") else f"secretflow_serving {__version__}")
         return

@@ -13,7 +13,7 @@ from sfs_core.link.rpc import CallInfo, Encoding, RpcCode
 
 __all__ = ["BaiduStdConnection"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.link")
 
 
 class BaiduStdConnection(Connection):

@@ -16,7 +16,7 @@ from sfs_core.link.rpc import CallInfo, Handler, RpcCode, WebAnswer
 
 __all__ = ["LIMIT", "STOPPING", "Calls", "Failure", "failure_of"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.link")
 
 
 @dataclass(frozen=True, slots=True)

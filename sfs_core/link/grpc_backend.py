@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GrpcBackend", "SplicedConnection"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.link")
 _ANSWER_SECONDS: Final = 1.0
 """How long the last answers may take to leave when the server stops."""
 

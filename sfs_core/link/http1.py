@@ -20,7 +20,7 @@ from sfs_core.link.rpc import CallInfo, Encoding, Handler, RpcCode, WebAnswer, W
 
 __all__ = ["HttpConnection"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.link")
 
 _JSON_TYPE: Final = "application/json"
 _PROTO_TYPES: Final = ("application/proto", "application/x-protobuf")

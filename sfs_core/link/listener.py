@@ -20,7 +20,7 @@ from sfs_core.link.tls_acceptor import TlsAcceptor
 
 __all__ = ["Limits", "Listener"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.link")
 
 
 class Listener:

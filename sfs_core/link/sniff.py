@@ -12,7 +12,7 @@ from sfs_core.link.framing import MAGIC
 
 __all__ = ["Sniffer", "WireProtocol", "recognise"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("sfs.link")
 
 
 class WireProtocol(Enum):

@@ -1,0 +1,149 @@
+"""What deploy/ holds fits the software: metric names, configs, commands, probes and the project's own names."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sfs_core.cli.gflags import parse_flags
+from sfs_core.cli.secretflow_serving import FLAGS
+from sfs_core.config.loader import load
+from sfs_core.config.reference_telemetry import read_logging, read_trace
+from sfs_core.observe.server_metrics import ServerMetrics
+from sfs_core.sdk.hookspecs import PredictionEvent
+from tests.support.kuscia import document, party_config
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+QUERY_WORDS = re.compile(r'"[^"]*"|\[[^\]]*\]|by \([^)]*\)')
+NAMES = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+
+
+def metric_names() -> set[str]:
+    """Of every series that a server shows once everything has been counted."""
+    metrics = ServerMetrics("alice", ["svc"], ["alice", "bob"])
+    metrics.on_prediction(PredictionEvent("alice", "svc", 1, 1, 0.1, ""))
+    metrics.executed("svc", 1, 0.1, 1.0)
+    metrics.ran("svc", "bob", 1, "FS_SERVICE", 0.1, 1.0)
+    metrics.fetched("svc", "bob", 1, 0.1, 1.0)
+    metrics.told_model("svc", 1, 0.1, 1.0)
+    metrics.called_peer("bob", "Execute", 1, 0.1, 1.0)
+    metrics.computed("svc", "0", "node", 0.1, 1.0)
+    text = metrics.page()[2].decode()
+    return {re.split(r"[{ ]", line)[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+def queries() -> list[str]:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text())
+    dashboard = json.loads((DEPLOY / "grafana" / "sfs.json").read_text())
+    return [
+        *(rule["expr"] for group in rules["groups"] for rule in group["rules"]),
+        *(target["expr"] for panel in dashboard["panels"] for target in panel["targets"]),
+    ]
+
+
+@pytest.mark.parametrize("query", queries())
+def test_metrics_that_are_asked_for_exist(query: str) -> None:
+    asked = set(NAMES.findall(QUERY_WORDS.sub("", query))) - {"histogram_quantile"}
+    assert asked <= metric_names()
+    assert asked or query.startswith("up{")
+
+
+def manifests() -> dict[str, Any]:
+    return {
+        f"{each['kind']} {each['metadata']['name']}": each
+        for each in yaml.safe_load_all((DEPLOY / "kubernetes" / "sfs.yaml").read_text())
+    }
+
+
+def test_the_config_for_kubernetes(tmp_path: Path) -> None:
+    text = manifests()["ConfigMap sfs"]["data"]["config.yaml"]
+    for name, value in manifests()["Secret sfs"]["stringData"].items():
+        (tmp_path / name).write_text(value)
+    text = text.replace("/etc/sfs-secrets", str(tmp_path))
+    (tmp_path / "config.yaml").write_text(text)
+    listen = load(tmp_path / "config.yaml").config.listen
+    container = manifests()["Deployment sfs"]["spec"]["template"]["spec"]["containers"][0]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {
+        "service": listen.service,
+        "peers": listen.communication,
+        "metrics": listen.metrics,
+        "health": listen.health,
+    }
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == "health"
+        assert container[probe]["httpGet"]["path"] in ("/health", "/ready")
+
+
+def test_what_manifests_name_is_there() -> None:
+    pod = manifests()["Deployment sfs"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    labels = manifests()["Deployment sfs"]["spec"]["template"]["metadata"]["labels"]
+    for service in ("Service sfs", "Service sfs-peers"):
+        assert manifests()[service]["spec"]["selector"].items() <= labels.items()
+        assert all(port["targetPort"] in str(container["ports"]) for port in manifests()[service]["spec"]["ports"])
+    assert manifests()["PodDisruptionBudget sfs"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_configs_for_compose() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+    assert set(compose["services"]) == {"alice", "bob"}
+    configs = {party: load(DEPLOY / "compose" / f"{party}.yaml").config for party in compose["services"]}
+    for party, config in configs.items():
+        assert config.party == party
+        assert config.parties.keys() == configs.keys()
+        assert config.parties[party].address == f"{party}:{config.listen.communication}"
+        assert f"127.0.0.1:{config.listen.health}/ready" in str(compose["services"][party]["healthcheck"])
+        assert f"./{party}.yaml:/etc/sfs/config.yaml:ro" in compose["services"][party]["volumes"]
+
+
+def test_kuscia_s_template_renders_to_what_starts(tmp_path: Path) -> None:
+    spec = yaml.safe_load((DEPLOY / "kuscia" / "app-image.yaml").read_text())["spec"]
+    parts = document({"alice": party_config(), "bob": party_config()})
+    values = {
+        "SERVING_ID": parts["serving_id"],
+        "INPUT_CONFIG": parts["input_config"],
+        "CLUSTER_DEFINE": parts["cluster_def"],
+        "ALLOCATED_PORTS": parts["allocated_ports"],
+        "SERVING_LOGGING_CONFIG": '{"logLevel": "DEBUG_LOG_LEVEL"}',
+        "SERVING_TRACE_CONFIG": '{"traceLogEnable": true}',
+    }
+    for name, template in spec["configTemplates"].items():
+        text = re.sub(r"\{\{\.(\w+)\}\}", lambda match: json.dumps(values.get(match[1], ""))[1:-1], template)
+        (tmp_path / name).write_text(text)
+    (container,) = spec["deployTemplates"][0]["spec"]["containers"]
+    flags = parse_flags(container["args"], FLAGS)
+    files = {name: tmp_path / Path(str(flags[name])).name for name in FLAGS if name.endswith("_file")}
+    assert load(files["serving_config_file"], kuscia=flags["config_mode"] == "kuscia").config.party == "alice"
+    assert read_logging(files["logging_config_file"]).level == "debug"
+    assert read_trace(files["trace_config_file"]) is not None
+    assert {port["name"] for port in container["ports"]} == {"service", "communication", "internal", "brpc-builtin"}
+
+
+def test_the_image_installs_and_runs_what_there_is() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extras,) = re.findall(r'"\.\[([a-z,]+)\]"', text)
+    assert set(extras.split(",")) == project["optional-dependencies"].keys() - {"testing"}
+    (command,) = re.findall(r"ENTRYPOINT \[\"(\w+)\"\]", text)
+    assert command in project["scripts"]
+    assert re.search(r"^USER 10001$", text, re.MULTILINE)
+    (exposed,) = re.findall(r"^EXPOSE (.*)$", text, re.MULTILINE)
+    listen = load(DEPLOY / "compose" / "alice.yaml").config.listen
+    assert [int(port) for port in exposed.split()] == [
+        listen.service,
+        listen.communication,
+        listen.metrics,
+        listen.health,
+    ]
+    for name in ("constraints.txt", "plugins"):
+        assert (ROOT / name).exists()
+        assert name in text
