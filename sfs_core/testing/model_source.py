@@ -46,6 +46,11 @@ class ModelSourceCase(SourceCase):
     truncated: str = ""
     path_at: Callable[[str, int], str] | None = None
 
+    @property
+    def asks_service(self) -> bool:
+        """Whether the source asks a service."""
+        return self.options_at is not None or self.path_at is not None
+
 
 class ModelSourceContract(SourceContract):
     """Rules that every model source keeps; a subclass defines the fixture `case`, a `ModelSourceCase`.

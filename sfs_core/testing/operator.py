@@ -47,6 +47,8 @@ class OperatorCase:
         cluster: what `prepare` is given.
         execution: operators of an execution, parents before children, in which this operator's class fuses nodes;
             without it, three nodes like the case's side by side are tried.
+        execution_inputs: tables for nodes outside the `execution`, by name ("" for the features), where they are
+            others than in `inputs`.
     """
 
     component: str
@@ -59,6 +61,7 @@ class OperatorCase:
     context: ComputeContext = field(default_factory=lambda: ComputeContext(PARTY, PARTY))
     cluster: Cluster = field(default_factory=lambda: Cluster(PARTY, (PARTY, "bob"), {}, b""))
     execution: Sequence[Operator] = ()
+    execution_inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class OperatorContract(Contract):
@@ -229,7 +232,7 @@ class OperatorContract(Contract):
         for operator in operators:
             schemas, parents = operator.input_schemas(), operator.node.parents or (None,)
             for i, (parent, schema) in enumerate(zip(parents, schemas, strict=True)):
-                table = case.inputs[min(i, len(case.inputs) - 1)]
+                table = case.execution_inputs.get(parent or "", case.inputs[min(i, len(case.inputs) - 1)])
                 own = list(table) if operator.definition.mergeable else [table]
                 made = [form(schema, _cycled(rows, count)) for rows in own] if parent not in inside else []
                 if parent is None:
