@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = [
+    "BusyError",
     "ConfigError",
     "ErrorCode",
     "FeatureError",
@@ -139,6 +140,10 @@ class PeerError(SfsError):
 
 class PeerAnswerError(PeerError):
     """Another party answered, with an error: it was reached, and may answer another request well."""
+
+
+class BusyError(SfsError):
+    """This party has more to do than it takes on; nothing was begun, and it may be asked again a little later."""
 
 
 class RequestError(SfsError):

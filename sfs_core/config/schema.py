@@ -122,6 +122,9 @@ class Retry(_Section):
     """Also after HTTP statuses that usually pass: 408, 429, 500, 502, 503, 504."""
     anything: bool = False
     """Also after any other failure but a time limit; calls may then run twice."""
+    budget: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    """Retries per call to a peer in the long run, so that a peer in trouble is not asked ever more; ten, or
+    `retries`, may be made beyond that."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Retry:
@@ -165,8 +168,24 @@ class Limits(_Section):
     """Rows in one prediction request, and in one call of a peer."""
     max_body: Bytes = 64 << 20
     """Bytes in one request, after decompression."""
-    max_concurrency: int | None = Field(default=None, gt=0)
-    """Calls under way at a time, on each port; further ones are refused. Absent: any number."""
+    max_concurrency: int = Field(default=10_000, gt=0)
+    """Calls under way at a time, on each port; further ones are refused."""
+    max_bytes: Bytes | None = None
+    """Bytes of requests that are being received or answered at a time, on each port; further ones are refused.
+    Absent: four times `max_body`."""
+    max_waiting_rows: int = Field(default=1_000_000, gt=0)
+    """Rows of one service that wait for a round, see `batching`; further requests are refused."""
+    target_latency: Seconds | None = 0.05
+    """How long predictions may take before fewer are let in at a time and the others refused; where they take longer
+    without load, twice as long as that. null: only `max_concurrency` counts. See docs/operations.md."""
+    write_timeout: Seconds = 30.0
+    """How long a client may take nothing of what has piled up for it, before it is hung up on."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Limits:
+        if self.max_bytes is not None and self.max_bytes < self.max_body:
+            raise ValueError("max_bytes is less than max_body, so that the largest requests would never be read")
+        return self
 
 
 class Batching(_Section):

@@ -19,7 +19,7 @@ from sfs_core.batch import Batch
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
 from sfs_core.engine.coroutines import run_without_task
 from sfs_core.engine.predictor import Predictor
-from sfs_core.errors import PeerAnswerError, PeerError, SfsError
+from sfs_core.errors import BusyError, PeerAnswerError, PeerError, SfsError
 from sfs_core.observe.trace_context import TRACE_HEADERS
 
 __all__ = ["Batcher", "Outcome"]
@@ -56,12 +56,17 @@ class Batcher:
         predictor: runs a round.
         max_rows: most rows of a joined round; a single request may have more.
         join: False runs every request as it comes and as it is.
+        max_waiting_rows: most rows of requests that wait for a round.
     """
 
-    def __init__(self, predictor: Predictor, *, max_rows: int, join: bool = True) -> None:
+    def __init__(
+        self, predictor: Predictor, *, max_rows: int, join: bool = True, max_waiting_rows: float = inf
+    ) -> None:
         self._predictor = predictor
         self._join = join
         self._max_rows = max_rows
+        self._max_waiting_rows = max_waiting_rows
+        self._waiting_rows = 0
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
         self._under_way = 0
@@ -87,11 +92,15 @@ class Batcher:
 
         Raises:
             RequestError: the request's rows are missing, unequal or too many.
+            BusyError: too many rows wait already.
         """
         count = self._predictor.rows_of(request)
         if not self._join:
             run_without_task(self._alone(_Waiting(request, count, None, deliver, given_up, deadline)))
             return
+        if self._queue and self._waiting_rows + count > self._max_waiting_rows:
+            raise BusyError("too many rows are waiting")
+        self._waiting_rows += count
         self._queue.append(_Waiting(request, count, _key(request, count), deliver, given_up, deadline))
         self._start_soon()
 
@@ -111,6 +120,7 @@ class Batcher:
         """The first in the queue that somebody still waits for."""
         while self._queue:
             waiting = self._queue.popleft()
+            self._waiting_rows -= waiting.count
             if waiting.deadline <= self._loop.time():
                 waiting.deliver(SfsError("the caller's time limit passed before the request's turn came"))
             elif not waiting.given_up():
@@ -128,6 +138,7 @@ class Batcher:
                 else:
                     others.append(waiting)
             self._queue.extendleft(reversed(others))
+            self._waiting_rows += sum(waiting.count for waiting in others)
         return group
 
     async def _round(self, group: Sequence[_Waiting]) -> None:

@@ -44,6 +44,9 @@ class BaiduStdConnection(Connection):
             self.deadline = NEVER
         else:
             self._limit_frame_time(new=bool(frames) or not was_incomplete)
+        if not self.receive(self._cutter.pending):
+            _log.warning("closing the connection of %s: too many bytes are being received", self.peer)
+            self.close()
 
     def _limit_frame_time(self, *, new: bool) -> None:
         """A frame that has begun must end: the header soon, the rest within `body_timeout`, however it trickles in."""

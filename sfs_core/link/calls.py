@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from sfs_core.codec.dialect import BodyError
-from sfs_core.errors import SfsError
+from sfs_core.errors import BusyError, SfsError
+from sfs_core.link.admission import Admission
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Handler, RpcCode, WebAnswer
 
@@ -44,10 +47,14 @@ class Calls:
 
     Args:
         limit: how many may be under way, None for any number.
+        max_bytes: how many bytes their bodies may have together, those being received included.
+        target: seconds that calls may take before fewer are let in, None for any time.
     """
 
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
+    def __init__(self, limit: int | None, max_bytes: float = math.inf, target: float | None = None) -> None:
+        self._admission = Admission(math.inf if limit is None else limit, target, time.perf_counter())
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._running: set[asyncio.Future[Any]] = set()
         self._all_done: asyncio.Event | None = None
         self.stopping = False
@@ -63,7 +70,8 @@ class Calls:
         begun = self._begin(handler, body, info)
         if not isinstance(begun, asyncio.Future):
             return begun
-        begun.add_done_callback(lambda _: self._finish(begun, done))
+        size, begin = len(body), time.perf_counter()
+        begun.add_done_callback(lambda _: self._finish(begun, done, size, begin))
         return None
 
     async def answer(self, handler: Handler, body: bytes, info: CallInfo) -> bytes | Failure:
@@ -77,7 +85,8 @@ class Calls:
             if not outcome.done():
                 outcome.set_result(answer)
 
-        begun.add_done_callback(lambda _: self._finish(begun, deliver))
+        size, begin = len(body), time.perf_counter()
+        begun.add_done_callback(lambda _: self._finish(begun, deliver, size, begin))
         try:
             return await outcome
         except asyncio.CancelledError:
@@ -89,7 +98,7 @@ class Calls:
     ) -> A | Failure | asyncio.Future[A]:
         if self.stopping:
             return STOPPING
-        if self._limit is not None and len(self._running) >= self._limit:
+        if len(self._running) >= self._admission.limit or self._bytes + len(body) > self._max_bytes:
             return LIMIT
         try:
             answer = handler(body, info)
@@ -99,10 +108,20 @@ class Calls:
         except Exception as error:  # noqa: BLE001  a handler's failure must not end the connection
             return failure_of(error)
         self._running.add(future)
+        self._bytes += len(body)
         return future
 
-    def _finish(self, future: asyncio.Future[A], done: Callable[[A | Failure], None]) -> None:
+    def receive(self, size: int) -> bool:
+        """Count bytes of a body that is being received, in or (negative) out; False where they are too many."""
+        self._bytes += size
+        return size <= 0 or self._bytes <= self._max_bytes
+
+    def _finish(self, future: asyncio.Future[A], done: Callable[[A | Failure], None], size: int, begin: float) -> None:
+        if not future.cancelled():
+            now = time.perf_counter()
+            self._admission.over(now - begin, len(self._running), now)
         self._running.discard(future)
+        self._bytes -= size
         if self._all_done is not None and not self._running:
             self._all_done.set()
         if future.cancelled():
@@ -133,6 +152,8 @@ def failure_of(error: BaseException) -> Failure:
     """What the caller is told of an exception; the rest goes to the log."""
     if isinstance(error, RefusalError):
         return Failure(error.code, error.text, error.retry_after)
+    if isinstance(error, BusyError):
+        return LIMIT
     if isinstance(error, BodyError):
         return Failure(RpcCode.BAD_REQUEST, error.public_text())
     # An unknown exception's text may quote what was being worked on: its kind and place must do.

@@ -15,6 +15,8 @@ from sfs_core.link.sockets import guard
 __all__ = ["NEVER", "Connection", "ListenerState"]
 
 NEVER: Final = math.inf
+LEAST_PROGRESS: Final = 64 << 10
+"""Bytes of a pile that a client has to take within `write_timeout`."""
 
 
 @dataclass
@@ -42,7 +44,9 @@ class Connection(asyncio.Protocol):
         self.peer = ""
         self.names: frozenset[str] | None = None
         """Whom the client's verified certificate is made out to; None where it showed none."""
-        self._writing_paused = False
+        self._write_deadline = NEVER
+        self._unwritten = 0
+        self._receiving = 0
         self._half_closed = False
         self.gone = asyncio.Event()
         """Set when the connection is closed."""
@@ -58,6 +62,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.state.connections.discard(self)
+        self.receive(0)
         self.transport = None
         self.gone.set()
 
@@ -72,19 +77,41 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def pause_writing(self) -> None:
-        self._writing_paused = True
+        self._expect_writing()
         self.regulate_reading()
 
     def resume_writing(self) -> None:
-        self._writing_paused = False
+        self._write_deadline = NEVER
         self.regulate_reading()
+
+    def _expect_writing(self) -> None:
+        assert self.transport is not None
+        self._unwritten = self.transport.get_write_buffer_size()
+        self._write_deadline = self.state.loop.time() + self.state.limits.write_timeout
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether its time is up: for what it was to send, or for taking what was written to it."""
+        if self._write_deadline <= now and self.transport is not None:
+            if self._unwritten - self.transport.get_write_buffer_size() < LEAST_PROGRESS:
+                return True
+            self._expect_writing()
+        return self.deadline <= now
+
+    def receive(self, size: int) -> bool:
+        """Count a body that is not complete yet, of so many bytes so far; 0 when there is none any more.
+
+        Returns:
+            False where all bodies at the port together are too large.
+        """
+        more, self._receiving = size - self._receiving, size
+        return self.state.calls.receive(more) if more else True
 
     def regulate_reading(self) -> None:
         """Who does not read answers, or has asked too much already, gets no more questions in."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        wanted = self.takes_more and not self._writing_paused
+        wanted = self.takes_more and self._write_deadline == NEVER
         if wanted and not transport.is_reading():
             transport.resume_reading()
         elif not wanted and transport.is_reading():

@@ -99,6 +99,11 @@ class FrameCutter:
         return bool(self._pending)
 
     @property
+    def pending(self) -> int:
+        """Bytes of the frame begun."""
+        return len(self._pending)
+
+    @property
     def in_header(self) -> bool:
         """Whether the size of the frame begun is still unknown."""
         return len(self._pending) < HEADER_SIZE

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from sfs_core.link.connection import Connection, ListenerState
+from sfs_core.link.connection import NEVER, Connection, ListenerState
 from sfs_core.link.splice import GrpcEnd, SpliceEnd
 
 if TYPE_CHECKING:
@@ -127,6 +127,14 @@ class SplicedConnection(SpliceEnd, Connection):
         self._connecting: asyncio.Task[None] | None = None
         self.name = ""
         """Of the unix socket that it is spliced with."""
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_writing()
+
+    def resume_writing(self) -> None:
+        self._write_deadline = NEVER
+        super().resume_writing()
 
     @property
     def busy(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 import httptools
 
 from sfs_core.codec.dialect import BodyError
-from sfs_core.link.calls import Failure, failure_of
+from sfs_core.link.calls import LIMIT, Failure, failure_of
 from sfs_core.link.compression import TooLargeError, gunzip
 from sfs_core.link.connection import NEVER, Connection, ListenerState
 from sfs_core.link.http_reply import CONTINUE, Reply, failure_reply, refusal
@@ -36,9 +36,9 @@ _LINGER: Final = 2.0
 class _Refused(Exception):  # noqa: N818  a signal through the parser, never seen outside
     """The request is not read any further; the connection ends with this answer."""
 
-    def __init__(self, status: HTTPStatus, text: str) -> None:
+    def __init__(self, status: HTTPStatus, text: str, reply: Reply | None = None) -> None:
         super().__init__(text)
-        self.reply = refusal(status, RpcCode.BAD_REQUEST, text)
+        self.reply = reply or refusal(status, RpcCode.BAD_REQUEST, text)
 
 
 class _Headers(Mapping[str, str]):
@@ -127,6 +127,8 @@ class HttpConnection(Connection):
             self._head_fed += fed
             if self._head_fed > self.state.limits.max_header:
                 raise _head_too_large()
+        if not self.receive(len(self._body)):
+            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, LIMIT.text, failure_reply(LIMIT))
 
     def _refuse(self, reason: BaseException | None) -> None:
         """Answer what cannot be read, after all answers owed; then the connection ends."""
@@ -134,6 +136,7 @@ class HttpConnection(Connection):
             reason = _Refused(HTTPStatus.BAD_REQUEST, "the request is not HTTP/1.1")
         _log.info("refusing what %s sent: %s", self.peer, reason)
         self._ended = self._refused = True
+        self.receive(0)
         self.deadline = NEVER
         exchange = _Exchange("", last=True)
         self._exchanges.append(exchange)
@@ -202,6 +205,7 @@ class HttpConnection(Connection):
 
     def on_message_complete(self) -> None:
         self._reading = self._in_head = False
+        self.receive(0)
         self.deadline = NEVER
         keep_alive = self._parser.should_keep_alive() and not self.state.calls.stopping
         exchange = _Exchange(

@@ -70,7 +70,9 @@ class Listener:
             ConfigError: the address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
-        self._state = ListenerState(self._routes, self._limits, Calls(self._limits.max_calls), loop)
+        limits = self._limits
+        calls = Calls(limits.max_calls, limits.max_bytes, limits.target_seconds)
+        self._state = ListenerState(self._routes, limits, calls, loop)
         self._grpc = GrpcBackend(self._state, serving=self._serving)
         speakers: dict[WireProtocol, Callable[[ListenerState], Connection]] = {
             WireProtocol.BAIDU_STD: BaiduStdConnection,
@@ -166,11 +168,11 @@ class Listener:
         """Close connections whose time is up."""
         assert self._state is not None
         now = self._state.loop.time()
-        for connection in [c for c in self._state.connections if c.deadline <= now]:
+        for connection in [c for c in self._state.connections if c.is_overdue(now)]:
             _log.debug("%s port: closing the connection of %s, its time is up", self._name, connection.peer)
             connection.abort()
         limits = self._limits
-        interval = min(limits.header_timeout, limits.body_timeout, limits.idle_timeout, 4.0) / 4
+        interval = min(limits.header_timeout, limits.body_timeout, limits.idle_timeout, limits.write_timeout, 4.0) / 4
         self._sweep_timer = self._state.loop.call_later(interval, self._sweep)
 
 

@@ -16,6 +16,8 @@ __all__ = ["Channel", "OutgoingCall", "TransportError"]
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
+RETRIES_AT_ONCE: Final = 10.0
+"""Retries that may be made beyond the policy's budget, or as many as it has for one call."""
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -93,6 +95,8 @@ class Channel(ABC):
     def __init__(self, party: str, retry: RetryPolicy) -> None:
         self.party = party
         self._retry = retry
+        self._most_retries_left = max(RETRIES_AT_ONCE, retry.retries)
+        self._retries_left = self._most_retries_left
         self._closed = False
 
     def call(
@@ -127,6 +131,7 @@ class Channel(ABC):
         if self._closed:
             future.set_exception(TransportError(f"the channel to peer {self.party!r} is closed", FailureKind.FINAL))
             return future
+        self._retries_left = min(self._retries_left + self._retry.budget, self._most_retries_left)
         call.timer = loop.call_later(max(timeout, 0), self._expire, call, timeout)
         self._send(call)
         return cast("asyncio.Future[T]", future)
@@ -167,10 +172,11 @@ class Channel(ABC):
             return
         call.failures += 1
         wait = None if self._closed else self._retry.wait_before(call.failures, error.kind)
-        if wait is None:
+        if wait is None or self._retries_left < 1:
             self._stop_timer(call)
             call.future.set_exception(error)
             return
+        self._retries_left -= 1
         loop = call.future.get_loop()
         # A wait that would outlive the call is skipped, as the reference does.
         loop.call_later(wait if loop.time() + wait < call.deadline else 0, self._send_again, call)

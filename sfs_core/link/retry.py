@@ -85,12 +85,14 @@ class RetryPolicy:
         backoff: the wait before each.
         unavailable: also after HTTP statuses that usually pass (the reference's `retry_custom`).
         anything: also after any other failure but a timeout; calls may then run twice (`retry_aggressive`).
+        budget: retries per call in the long run.
     """
 
     retries: int = 3
     backoff: Backoff = field(default_factory=fixed_backoff)
     unavailable: bool = False
     anything: bool = False
+    budget: float = 0.1
 
     def __post_init__(self) -> None:
         _check(self.retries >= 0, "the number of retries is negative")
@@ -116,4 +118,4 @@ def retry_policy(options: Retry) -> RetryPolicy:
         "exponential": lambda: exponential_backoff(options.interval, options.factor),
         "random": lambda: random_backoff(options.interval, options.longest),
     }[options.backoff]()
-    return RetryPolicy(options.retries, backoff, options.unavailable, options.anything)
+    return RetryPolicy(options.retries, backoff, options.unavailable, options.anything, options.budget)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -134,6 +135,10 @@ class Limits:
         max_connections: further ones are closed at once.
         max_streams: calls under way at a time on one HTTP/2 connection; clients wait with further ones.
         max_calls: answers being worked on at a time, None for any number; further calls are refused.
+        max_bytes: bytes of request bodies at a time, being received or worked on, over all connections; further calls
+            are refused.
+        target_seconds: seconds that calls may take before fewer of them are let in; None for any time.
+        write_timeout: seconds within which a client has to take what is written to it, once that has piled up.
     """
 
     max_body: int = 64 << 20
@@ -144,6 +149,9 @@ class Limits:
     max_connections: int = 10_000
     max_streams: int = 100
     max_calls: int | None = None
+    max_bytes: float = math.inf
+    target_seconds: float | None = None
+    write_timeout: float = 30.0
 
 
 @dataclass(frozen=True)

@@ -216,9 +216,15 @@ class Server:
             )
             await self._probed.start(listen.host, listen.health)
 
-    def _limits(self) -> Limits:
+    def _limits(self, target_seconds: float | None = None) -> Limits:
         limits = self._config.limits
-        return Limits(max_body=limits.max_body, max_calls=limits.max_concurrency)
+        return Limits(
+            max_body=limits.max_body,
+            max_calls=limits.max_concurrency,
+            max_bytes=limits.max_bytes or 4 * limits.max_body,
+            target_seconds=target_seconds,
+            write_timeout=limits.write_timeout,
+        )
 
     def _rows_when_ready(self) -> int | None:
         return self.row_count() if self.ready.is_set() else None
@@ -260,7 +266,12 @@ class Server:
         )
         # In bulk scoring ids are no ids: rows must reach the sources as they come.
         join = self._config.batching.enabled and self._config.bulk_scoring is None
-        model.batcher = Batcher(model.predictor, max_rows=self._config.batching.max_rows, join=join)
+        model.batcher = Batcher(
+            model.predictor,
+            max_rows=self._config.batching.max_rows,
+            join=join,
+            max_waiting_rows=self._config.limits.max_waiting_rows,
+        )
         model.agreed.set()
         logger.info("%s: %s agreed with %s", self.party, model.service, ", ".join(sorted(infos)))
 
@@ -291,15 +302,16 @@ class Server:
         }
         inference = open_inference(predict, self._models, self._config.parties, self._readiness)
         routes = Routes(handlers, {**service_pages(self._readiness.page), **document_pages()}, inference)
+        limits = self._limits(self._config.limits.target_latency)
         listen = self._config.listen
         if listen.service is not None:
-            self._service = Listener(routes, limits=self._limits(), name="service", tls=self._tls.of_port("service"))
+            self._service = Listener(routes, limits=limits, name="service", tls=self._tls.of_port("service"))
             await self._service.start(listen.host, listen.service)
             logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
         if listen.grpc is not None:
             self._grpc = Listener(
                 routes,
-                limits=self._limits(),
+                limits=limits,
                 name="grpc",
                 protocols=[WireProtocol.HTTP2],
                 tls=self._tls.of_port("grpc"),

@@ -13,7 +13,7 @@ from sfs_core.codec.dialect import BodyError
 from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.batcher import Batcher, Outcome
-from sfs_core.errors import ErrorCode, RequestError, SfsError
+from sfs_core.errors import BusyError, ErrorCode, RequestError, SfsError
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Encoding
 from sfs_core.observe.trace_context import adopt_trace
@@ -69,7 +69,7 @@ class PredictHandler:
             if call.visit is not None:
                 call.visit.ask(request.service, _rows(request))
             self._batcher_of(request).submit(request, call.deliver, call.answer.done, call.deadline)
-        except (BodyError, RefusalError) as error:
+        except (BodyError, BusyError, RefusalError) as error:
             call.refused(error)
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer

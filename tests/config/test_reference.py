@@ -128,7 +128,7 @@ def test_defaults_are_the_reference_s(write: Write) -> None:
     assert (config.link.protocol, config.link.timeout, config.link.connect_timeout) == ("baidu_std", 2.0, 0.5)
     assert (config.link.handshake_attempts, config.link.handshake_interval) == (60, 5.0)
     assert (config.link.retry.retries, config.link.retry.backoff, config.link.retry.interval) == (3, "fixed", 0.01)
-    assert config.limits.max_concurrency is None
+    assert config.limits.max_concurrency == 10_000
     document = changed("serverConf.servicePort", 0)
     assert read(write, document).config.listen.service is None
 

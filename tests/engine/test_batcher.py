@@ -15,7 +15,7 @@ from sfs_core import Batch, FeatureError, PeerError, RequestError, Schema
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
 from sfs_core.engine.batcher import LARGE_ROWS, Batcher, Outcome
-from sfs_core.errors import PeerAnswerError
+from sfs_core.errors import BusyError, PeerAnswerError
 
 SCORE = Schema([("score", pa.float64())])
 
@@ -195,6 +195,24 @@ async def test_large_requests_and_predefined_features_stay_alone() -> None:
     for caller in callers:
         await caller.outcome()
     assert sorted(len(r.fs_params["alice"].query_datas) for r in parties.rounds) == [1, 2, LARGE_ROWS + 1]
+
+
+async def test_rows_that_wait_are_limited() -> None:
+    parties = Parties(turns=5)
+    batcher = Batcher(parties, max_rows=10, max_waiting_rows=20)  # type: ignore[arg-type]
+    answered = [Caller() for _ in range(4)]
+    for caller in answered:
+        batcher.submit(request([str(i) for i in range(5)]), caller)
+    with pytest.raises(BusyError, match="too many rows are waiting"):
+        batcher.submit(request(["1"]), Caller())
+    for caller in answered:
+        await caller.outcome()
+    answered = [Caller() for _ in range(4)]
+    for tenant, caller in enumerate(answered):  # all rows are given back, those of requests passed over, too
+        batcher.submit(request([str(i) for i in range(5)], tenant=str(tenant)), caller)
+    for caller in answered:
+        await caller.outcome()
+    assert batcher._waiting_rows == 0
 
 
 async def test_a_bad_request_is_refused_at_once_and_disturbs_nobody() -> None:
