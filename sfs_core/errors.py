@@ -27,21 +27,37 @@ class ErrorCode(IntEnum):
     """Codes of the reference's `errors.ErrorCode`; they travel in `status.code`. Success is 1."""
 
     OK = 1
+    """No error. (Feature services say 0 instead.)"""
     UNEXPECTED_ERROR = 2
+    """Something failed that should not: the log of the party has more. Also: too little time was left."""
     INVALID_ARGUMENT = 3
+    """The request, a config or a model package is not as it must be; the text names the place."""
     NETWORK_ERROR = 4
+    """Another party failed or did not answer in time; the text names it, and what it said."""
     NOT_FOUND = 5
+    """There is no such model or file."""
     NOT_IMPLEMENTED = 6
+    """This is not served by this version."""
     LOGIC_ERROR = 7
+    """What was asked does not fit what is served: a service that is not there, models that differ."""
     SERIALIZE_FAILED = 8
+    """Something could not be written as a message."""
     DESERIALIZE_FAILED = 9
+    """Something could not be read: a config, a package or a message."""
     IO_ERROR = 10
+    """A file or a port cannot be used."""
     NOT_READY = 11
+    """The parties have not agreed on the model yet: ask again."""
     FS_UNAUTHENTICATED = 100
+    """The feature service does not know this server."""
     FS_INVALID_ARGUMENT = 101
+    """The feature service refuses the question, or a row's features are no such values."""
     FS_DEADLINE_EXCEEDED = 102
+    """The feature source took too long."""
     FS_NOT_FOUND = 103
+    """The feature source has no row for an id."""
     FS_INTERNAL_ERROR = 104
+    """The feature source failed."""
 
 
 class SfsError(Exception):

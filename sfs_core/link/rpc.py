@@ -37,15 +37,25 @@ class RpcCode(IntEnum):
     """Failures of a call itself, as brpc numbers them; a handler's own verdict travels inside its answer instead."""
 
     PERMISSION = 1
+    """The caller may not ask this."""
     QUOTA = 11
+    """The caller asks too often or too much."""
     NO_SERVICE = 1001
+    """There is no such RPC service."""
     NO_METHOD = 1002
+    """There is no such method or path."""
     BAD_REQUEST = 1003
+    """The request cannot be read."""
     AUTHENTICATION = 1004
+    """The caller is not known."""
     TIMEOUT = 1008
+    """It took longer than the caller waits."""
     INTERNAL = 2001
+    """The handler failed; the log of the party has more."""
     STOPPING = 2003
+    """The server is stopping: ask another one."""
     LIMIT = 2004
+    """Too many calls are under way: ask again."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,32 @@
+"""Pages that are generated are up to date, and links between pages lead somewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sfs_core.errors import ErrorCode
+from sfs_core.link.rpc import RpcCode
+
+from .generate_tables import ERRORS, METRICS, ROOT, errors_page, metrics_page
+
+PAGES = [ROOT / "README.md", ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    told = "run tests/docs/generate_tables.py"
+    assert METRICS.read_text() == metrics_page(), told
+    assert ERRORS.read_text() == errors_page(), told
+
+
+def test_every_code_has_a_row() -> None:
+    page = ERRORS.read_text()
+    for code in (*ErrorCode, *RpcCode):
+        assert f"| {int(code)} | `{code.name}` |" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page) -> None:  # type: ignore[no-untyped-def]
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
