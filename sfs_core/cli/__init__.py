@@ -35,7 +35,9 @@ _VERBS: Final = {
     "config": _Verb("sfs_core.cli.config", "Show what a config may say, and what one does say."),
     "demo": _Verb("sfs_core.cli.demo", "Start parties on this machine and score a real data set."),
     "explain": _Verb("sfs_core.cli.explain", "Show what a model does, step by step, and what each step costs."),
-    "plugins": _Verb("sfs_core.cli.plugins", "Show the plugins that are installed and what they offer."),
+    "plugins": _Verb(
+        "sfs_core.cli.plugins", "Show the plugins that are installed and what they offer, or begin a new one."
+    ),
     "predict": _Verb("sfs_core.cli.predict", "Ask a running server for scores."),
     "serve": _Verb("sfs_core.cli.serve", "Serve the models of one or several configs."),
     "trace": _Verb("sfs_core.cli.trace", "Draw what happened for a request, from trace files."),

@@ -1,4 +1,4 @@
-"""`sfs plugins`: what is installed, and what a component is and takes."""
+"""`sfs plugins`: what is installed, what a component is and takes, and the files of a new one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from sfs_core.cli import new_plugin
 from sfs_core.cli.tables import print_table
 from sfs_core.errors import PluginError
 from sfs_core.host.discovery import PluginInfo
@@ -46,7 +47,10 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 
 @click.group("plugins")
 def command() -> None:
-    """Show the plugins that are installed and what they offer."""
+    """Show the plugins that are installed and what they offer, or begin a new one."""
+
+
+command.add_command(new_plugin.command)
 
 
 def _selection(function: _Command) -> _Command:
