@@ -184,13 +184,14 @@ def _only(tables: Sequence[Batch], parent: str) -> Batch:
 
 def _of_all_parties(tables: Sequence[Batch], wanted: Schema, project: Projector) -> Sequence[Batch]:
     rows = tables[0].num_rows
-    for table in tables:
-        if table.schema is not wanted:  # seldom: calls are spared, an ensemble has hundreds of such tables
-            tables = [project(each) for each in tables]
+    for table in tables:  # an ensemble has hundreds of such tables: nothing is called where they fit
+        if table.schema is not wanted or table.num_rows != rows:
             break
-    for table in tables:
-        if table.num_rows != rows:
-            raise GraphError(f"the parties' tables differ in rows: {', '.join(str(t.num_rows) for t in tables)}")
+    else:
+        return tables
+    tables = [project(table) for table in tables]
+    if any(table.num_rows != rows for table in tables):
+        raise GraphError(f"the parties' tables differ in rows: {', '.join(str(t.num_rows) for t in tables)}")
     return tables
 
 
