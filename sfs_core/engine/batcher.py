@@ -57,16 +57,27 @@ class Batcher:
         max_rows: most rows of a joined round; a single request may have more.
         join: False runs every request as it comes and as it is.
         max_waiting_rows: most rows of requests that wait for a round.
+        observe_round: told how many requests share a round, as each begins.
+
+    Attributes:
+        waiting_rows: rows of requests that wait for a round now.
     """
 
     def __init__(
-        self, predictor: Predictor, *, max_rows: int, join: bool = True, max_waiting_rows: float = inf
+        self,
+        predictor: Predictor,
+        *,
+        max_rows: int,
+        join: bool = True,
+        max_waiting_rows: float = inf,
+        observe_round: Callable[[int], None] | None = None,
     ) -> None:
         self._predictor = predictor
         self._join = join
         self._max_rows = max_rows
         self._max_waiting_rows = max_waiting_rows
-        self._waiting_rows = 0
+        self.waiting_rows = 0
+        self._observe_round = observe_round
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
         self._under_way = 0
@@ -98,9 +109,9 @@ class Batcher:
         if not self._join:
             run_without_task(self._alone(_Waiting(request, count, None, deliver, given_up, deadline)))
             return
-        if self._queue and self._waiting_rows + count > self._max_waiting_rows:
+        if self._queue and self.waiting_rows + count > self._max_waiting_rows:
             raise BusyError("too many rows are waiting")
-        self._waiting_rows += count
+        self.waiting_rows += count
         self._queue.append(_Waiting(request, count, _key(request, count), deliver, given_up, deadline))
         self._start_soon()
 
@@ -120,7 +131,7 @@ class Batcher:
         """The first in the queue that somebody still waits for."""
         while self._queue:
             waiting = self._queue.popleft()
-            self._waiting_rows -= waiting.count
+            self.waiting_rows -= waiting.count
             if waiting.deadline <= self._loop.time():
                 waiting.deliver(SfsError("the caller's time limit passed before the request's turn came"))
             elif not waiting.given_up():
@@ -138,11 +149,13 @@ class Batcher:
                 else:
                     others.append(waiting)
             self._queue.extendleft(reversed(others))
-            self._waiting_rows += sum(waiting.count for waiting in others)
+            self.waiting_rows += sum(waiting.count for waiting in others)
         return group
 
     async def _round(self, group: Sequence[_Waiting]) -> None:
         begin = self._loop.time()
+        if self._observe_round is not None:
+            self._observe_round(len(group))
         try:
             answered = await self._run(group)
             self._measure(begin)

@@ -74,6 +74,11 @@ class Calls:
         begun.add_done_callback(lambda _: self._finish(begun, done, size, begin))
         return None
 
+    @property
+    def under_way(self) -> int:
+        """How many calls are being answered now."""
+        return len(self._running)
+
     async def answer(self, handler: Handler, body: bytes, info: CallInfo) -> bytes | Failure:
         """The answer, for transports whose calls are coroutines; when this is cancelled, the handler's work is, too."""
         begun = self._begin(handler, body, info)

@@ -105,6 +105,11 @@ class Listener:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
+    @property
+    def calls_under_way(self) -> int:
+        """How many calls are being answered now."""
+        return self._state.calls.under_way if self._state is not None else 0
+
     async def set_serving(self, serving: bool) -> None:
         """What gRPC's health service says from now on: whether calls are answered as they should be."""
         self._serving = serving

@@ -148,9 +148,9 @@ class ServerMetrics:
         self._peer_calls.add(peer, action, _CODES.get(code, _OTHER_CODE))
         self._peer_times.observe(seconds, now, peer, action)
 
-    def joined(self, service: str, requests: int, now: float) -> None:
+    def joined(self, service: str, requests: int) -> None:
         """A round of calls began for so many requests."""
-        self._joined.observe(requests, now, service)
+        self._joined.observe(requests, time.perf_counter(), service)
 
     def computed(self, service: str, execution: str, node: str, seconds: float, now: float) -> None:
         """A step of an execution's plan was computed."""

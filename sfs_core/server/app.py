@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.gate import Gate, open_gate
+from sfs_core.server.gauges import add_gauges
 from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.health import alive, communication_pages, service_pages
 from sfs_core.server.keys import cluster_of, prepare_operators
@@ -167,11 +169,17 @@ class Server:
         listen = self._config.listen
         if listen.metrics is None or self._metrics is None:
             return
+        add_gauges(self._metrics, self._models, self._ports)
         routes = Routes({}, {"/metrics": self._metrics.page, "/health": alive})
         self._exposer = Listener(
             routes, name="metrics", protocols=[WireProtocol.HTTP1], tls=self._tls.of_port("metrics")
         )
         await self._exposer.start(listen.host, listen.metrics)
+
+    def _ports(self) -> Mapping[str, Listener]:
+        """The ports that answer calls, as far as they are open."""
+        ports = {"service": self._service, "grpc": self._grpc, "communication": self._communication}
+        return {name: listener for name, listener in ports.items() if listener is not None}
 
     def _peer(self, party: str, address: str) -> PeerClient:
         link = self._config.link
@@ -271,6 +279,7 @@ class Server:
             max_rows=self._config.batching.max_rows,
             join=join,
             max_waiting_rows=self._config.limits.max_waiting_rows,
+            observe_round=partial(self._metrics.joined, model.service) if self._metrics else None,
         )
         model.agreed.set()
         logger.info("%s: %s agreed with %s", self.party, model.service, ", ".join(sorted(infos)))

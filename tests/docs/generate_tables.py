@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sfs_core.observe.server_metrics import ServerMetrics
+from sfs_core.server.gauges import add_gauges
 
 ROOT = Path(__file__).parents[2]
 METRICS = ROOT / "docs" / "metrics.md"
@@ -44,7 +45,9 @@ A call that is not answered at all fails as brpc numbers it: in the error code o
 def metrics_page() -> str:
     """Every metric of a server."""
     rows = []
-    for family in ServerMetrics("", [], []).samples():
+    metrics = ServerMetrics("", [], [])
+    add_gauges(metrics, {}, dict)
+    for family in metrics.samples():
         kind = "summary, of the last minute" if family.summary else _KINDS[family.kind]
         labels = ", ".join(f"`{name}`" for name in [*family.constant, *family.labels])
         rows.append(f"| `{family.name}` | {kind} | {labels} | {family.help} |")

@@ -212,7 +212,7 @@ async def test_rows_that_wait_are_limited() -> None:
         batcher.submit(request([str(i) for i in range(5)], tenant=str(tenant)), caller)
     for caller in answered:
         await caller.outcome()
-    assert batcher._waiting_rows == 0
+    assert batcher.waiting_rows == 0
 
 
 async def test_a_bad_request_is_refused_at_once_and_disturbs_nobody() -> None:

@@ -96,6 +96,15 @@ def test_metrics_of_the_party_that_was_asked(cluster: Cluster) -> None:
     assert numbers["fetch_feature_counter_total", labels(**core | {"action": "FetchFeature"})] == 3
     for peer, code, count in (("bob", "1", 3), ("carol", "1", 2), ("carol", "4", 1)):
         assert numbers["sfs_peer_calls_total", labels(peer=peer, action="Execute", code=code)] == count
+    assert numbers["sfs_joined_requests_count", labels(service_id="linear")] == 3
+    assert numbers["sfs_joined_requests_sum", labels(service_id="linear")] == 3
+    assert numbers["sfs_model_info", labels(service_id="linear", model="linear")] == 1
+    assert numbers["sfs_model_agreed", labels(service_id="linear")] == 1
+    assert numbers["sfs_waiting_rows", labels(service_id="linear")] == 0
+    assert {name: numbers["sfs_calls_under_way", labels(port=name)] for name in ("service", "communication")} == {
+        "service": 0,
+        "communication": 0,
+    }
     assert numbers["process_open_fds", ()] > 3
     assert ("execution_request_count_total", labels(action="Execute", service_id="linear", code="1")) not in numbers
 
