@@ -39,7 +39,7 @@ class Logging(_RotatedFile):
     access: bool = False
     """A line for every request answered."""
     slow: Seconds | None = None
-    """A line with the time per step for every request that takes longer."""
+    """A line for every request that takes longer; `sfs trace` shows where the time went, with `tracing`."""
 
 
 class Tracing(_RotatedFile):
