@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sfs_core.testing.authenticator import AuthenticatorCase, AuthenticatorContract
     from sfs_core.testing.feature_source import FeatureSourceCase, FeatureSourceContract
     from sfs_core.testing.making import assert_fused_equals_single, feature_context, make_operator, plugin_context
     from sfs_core.testing.model_source import ModelSourceCase, ModelSourceContract
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from sfs_core.testing.parties import predictors
 
 _HOME_OF = {
+    "AuthenticatorCase": "authenticator",
+    "AuthenticatorContract": "authenticator",
     "FeatureSourceCase": "feature_source",
     "FeatureSourceContract": "feature_source",
     "ModelSourceCase": "model_source",
@@ -37,6 +40,8 @@ _HOME_OF = {
 }
 
 __all__ = [
+    "AuthenticatorCase",
+    "AuthenticatorContract",
     "FeatureSourceCase",
     "FeatureSourceContract",
     "ModelSourceCase",

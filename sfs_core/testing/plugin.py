@@ -6,6 +6,7 @@ import pytest
 
 # Their asserts then show what differs.
 pytest.register_assert_rewrite(
+    "sfs_core.testing.authenticator",
     "sfs_core.testing.contract",
     "sfs_core.testing.feature_source",
     "sfs_core.testing.making",

@@ -1,4 +1,4 @@
-"""The rules that feature sources and model sources share: their options, and what leaves the process."""
+"""The rules that kinds of components share: their options, and for sources what leaves the process."""
 
 from __future__ import annotations
 
@@ -17,31 +17,40 @@ from sfs_core.sdk.specs import FeatureSourceSpec, ModelSourceSpec
 from sfs_core.testing.contract import Contract, installed, on_event_loop
 from sfs_core.testing.watching import Connections
 
-__all__ = ["SourceCase", "SourceContract", "assert_is_ours"]
+__all__ = ["OptionsCase", "OptionsContract", "SourceCase", "SourceContract", "assert_is_ours"]
 
 _MARK: Final = "contract-secret-4711"
 _SECRET_NAMES: Final = re.compile(r"(^|_)(password|passwd|passphrase|secret|token|api_?key|credentials?)($|_)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceCase:
-    """What cases of both kinds of sources say.
+class OptionsCase:
+    """What cases of all components with options say.
 
     Args:
         component: its name in configs.
         options: the options of its config.
         base_directory: what relative paths in the options are relative to.
-        options_at: for a source that asks a service: the options, other than `options`, to ask one at a host and port.
-            Its timeouts should be short.
         secrets: what the options hold that nobody may see.
-        patience: seconds within which the source must give up on a service that does not answer.
     """
 
     component: str
     options: Mapping[str, Any] = field(default_factory=dict)
     base_directory: Path = Path()
-    options_at: Callable[[str, int], Mapping[str, Any]] | None = None
     secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceCase(OptionsCase):
+    """What cases of both kinds of sources say besides.
+
+    Args:
+        options_at: for a source that asks a service: the options, other than `options`, to ask one at a host and port.
+            Its timeouts should be short.
+        patience: seconds within which the source must give up on a service that does not answer.
+    """
+
+    options_at: Callable[[str, int], Mapping[str, Any]] | None = None
     patience: float = 10.0
 
     @property
@@ -63,26 +72,22 @@ def assert_is_ours(error: BaseException) -> SfsError:
     return error
 
 
-class SourceContract(Contract):
-    """Rules for feature sources and model sources."""
+class OptionsContract(Contract):
+    """Rules for components with options."""
 
-    async def use(self, case: Any, folder: Path) -> None:
-        """Use the source once, from its making to its end; `folder` is there to write to."""
-        raise NotImplementedError
-
-    def config(self, case: SourceCase, options: Mapping[str, Any] | None = None) -> PluginConfig:
+    def config(self, case: OptionsCase, options: Mapping[str, Any] | None = None) -> PluginConfig:
         """The config of the case's options, or of others."""
         cls: type[PluginConfig] = getattr(installed(), self.contract_kind)(case.component).Config
         return cls(**(case.options if options is None else options))
 
     # ------------------------------------------------------------------------------------------------ rules
-    def test_unknown_options_are_refused(self, case: SourceCase) -> None:
+    def test_unknown_options_are_refused(self, case: OptionsCase) -> None:
         """A misspelt option is an error, not ignored."""
         self.config(case)
         with pytest.raises(ValidationError):
             self.config(case, {**case.options, "no_such_option": 1})
 
-    def test_secrets_are_hidden(self, case: SourceCase) -> None:
+    def test_secrets_are_hidden(self, case: OptionsCase) -> None:
         """Options for secrets have a type that shows nowhere, and the case's secrets do not show."""
         config = self.config(case)
         for name, option in type(config).model_fields.items():
@@ -92,13 +97,21 @@ class SourceContract(Contract):
         for text in (repr(config), str(config), config.model_dump_json()):
             assert not _shown(case.secrets, text), "a secret shows in the config's text; use SecretStr"
 
-    def test_wrong_options_are_not_quoted(self, case: SourceCase) -> None:
+    def test_wrong_options_are_not_quoted(self, case: OptionsCase) -> None:
         """What is wrong with an option is said without its value, which may be a secret in the wrong place."""
         for name in type(self.config(case)).model_fields:
             try:
                 self.config(case, {**case.options, name: {"wrong": [_MARK]}})
             except ValidationError as error:
                 assert not _shown([_MARK], str(error)), f"the error about a wrong {name!r} quotes it"
+
+
+class SourceContract(OptionsContract):
+    """Rules for feature sources and model sources."""
+
+    async def use(self, case: Any, folder: Path) -> None:
+        """Use the source once, from its making to its end; `folder` is there to write to."""
+        raise NotImplementedError
 
     @on_event_loop
     async def test_what_leaves_the_process_is_declared(self, case: SourceCase, tmp_path: Path) -> None:

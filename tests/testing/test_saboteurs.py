@@ -12,8 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from sfs_core.testing import FeatureSourceContract
-from sfs_core.testing.contract import Contract
-from sfs_core.testing.source import SourceContract
+from sfs_core.testing.source import OptionsContract, SourceContract
 
 NOBODY = """
 class TestNobody(FeatureSourceContract):
@@ -112,6 +111,24 @@ def judged(name):
     return Judged
 """
 
+AUTHENTICATOR_TESTS = """
+import pytest
+from sfs_core import Caller, Credentials
+from sfs_core.testing import AuthenticatorCase, AuthenticatorContract
+
+def judged(name):
+    class Judged(AuthenticatorContract):
+        @pytest.fixture
+        def case(self):
+            return AuthenticatorCase(
+                component=name,
+                good=Credentials({"x-word": "sesame"}),
+                caller=Caller("shop"),
+                wrong=[Credentials({"x-word": "barley"})],
+            )
+    return Judged
+"""
+
 
 def names_in(module: str) -> dict[str, set[str]]:
     """The components of a file of saboteurs, and the rules that each breaks."""
@@ -163,6 +180,7 @@ def install(folder: Path, module: str, hook: str, spec: str, names: list[str]) -
         ("feature_sources", "sfs_feature_sources", "FeatureSourceSpec", FEATURE_TESTS),
         ("model_sources", "sfs_model_sources", "ModelSourceSpec", MODEL_TESTS),
         ("operators", "sfs_operators", "OperatorSpec", OPERATOR_TESTS),
+        ("authenticators", "sfs_authenticators", "AuthenticatorSpec", AUTHENTICATOR_TESTS),
     ],
 )
 def test_each_saboteur_breaks_its_rule_and_no_other(
@@ -181,9 +199,11 @@ def test_each_saboteur_breaks_its_rule_and_no_other(
         if case.find("failure") is not None or case.find("error") is not None:
             broken[case.attrib["classname"].rpartition(".Test")[2]].add(case.attrib["name"])
     assert broken == expected, done.stdout
-    shared = {rule for cls in (Contract, SourceContract) for rule in vars(cls)}
+    shared = {rule for cls in SourceContract.__mro__ for rule in vars(cls)}
     unproven = {rule for rule in ran - set().union(*expected.values()) if rule not in shared}
-    assert module != "feature_sources" or vars(SourceContract).keys() & ran <= set().union(*expected.values())
+    assert module != "feature_sources" or (vars(SourceContract) | vars(OptionsContract)).keys() & ran <= set().union(
+        *expected.values()
+    )
     assert unproven <= {"test_the_output_is_as_expected"}, "a rule without a saboteur"
     assert "contract of" in done.stdout
     assert any(line.startswith("a server finds it ") for line in done.stdout.splitlines())
