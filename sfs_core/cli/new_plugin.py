@@ -14,7 +14,12 @@ from sfs_core.cli.plugin_templates import COMMON, TEMPLATES
 
 __all__ = ["command"]
 
-_SUFFIXES: Final = {"feature-source": "Source", "model-source": "Source", "operator": ""}
+_SUFFIXES: Final = {
+    "authenticator": "Authenticator",
+    "feature-source": "Source",
+    "model-source": "Source",
+    "operator": "",
+}
 
 
 @click.command("new")
@@ -42,6 +47,7 @@ def command(kind: str, name: str, folder: Path) -> None:
         "title": template.title,
         "base": template.base,
         "hook": template.hook,
+        "libraries": "".join(f', "{library}"' for library in template.libraries),
     }
     files = {**COMMON, "$package/source.py": template.source, "tests/test_contract.py": template.test}
     try:

@@ -17,6 +17,7 @@ class Template(NamedTuple):
         hook: that the declaration module implements.
         source: the class's module.
         test: the test module.
+        libraries: that the class's module imports.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Template(NamedTuple):
     hook: str
     source: str
     test: str
+    libraries: tuple[str, ...] = ()
 
 
 _PROJECT = """\
@@ -38,7 +40,7 @@ version = "0.1.0"
 description = "The $title $name, for SFS."
 readme = "README.md"
 requires-python = ">=3.11"
-dependencies = ["sfs-core>=0.1,<0.2", "pyarrow>=15"]
+dependencies = ["sfs-core>=0.1,<0.2"$libraries]
 
 [project.entry-points."sfs_core.plugins"]
 $distribution = "$package"
@@ -262,12 +264,94 @@ class TestContract(OperatorContract):
         )
 '''
 
+_AUTHENTICATOR = '''\
+"""The class of the authenticator."""
+
+from __future__ import annotations
+
+import hmac
+
+from pydantic import SecretStr
+
+from sfs_core import AuthenticationError, Authenticator, Caller, Credentials, PluginConfig
+
+
+class ${class_name}Config(PluginConfig):
+    """Options of the authenticator."""
+
+    header: str = "x-password"
+    """Header that holds the password, in lower case."""
+    password: SecretStr
+    """The caller's password."""
+    caller: str
+    """The caller's name."""
+
+
+class $class_name(Authenticator):
+    """One caller with one password; replace it by how your callers are known."""
+
+    Config = ${class_name}Config
+
+    config: ${class_name}Config
+
+    def authenticate(self, credentials: Credentials) -> Caller | None:
+        """The caller, where the header is there."""
+        shown = credentials.headers.get(self.config.header)
+        if shown is None:
+            return None
+        password = self.config.password.get_secret_value().encode()
+        if not hmac.compare_digest(shown.encode("utf-8", "surrogatepass"), password):
+            raise AuthenticationError("the password is not right")
+        return Caller(self.config.caller)
+'''
+
+_AUTHENTICATOR_TEST = '''\
+from __future__ import annotations
+
+import pytest
+
+from sfs_core import Caller, Credentials
+from sfs_core.testing import AuthenticatorCase, AuthenticatorContract
+
+
+class TestContract(AuthenticatorContract):
+    """Every rule that SFS has for authenticators; `pytest --sfs-report` prints which are kept."""
+
+    @pytest.fixture
+    def case(self) -> AuthenticatorCase:
+        return AuthenticatorCase(
+            component="$name",
+            options={"header": "x-word", "password": "open sesame", "caller": "shop"},
+            secrets=("open sesame",),
+            good=Credentials({"x-word": "open sesame"}),
+            caller=Caller("shop"),
+            wrong=[Credentials({"x-word": "open barley"})],
+        )
+'''
+
 TEMPLATES: Final = {
+    "authenticator": Template(
+        "authenticator",
+        "sfs_auth",
+        "Authenticator",
+        "sfs_authenticators",
+        _AUTHENTICATOR,
+        _AUTHENTICATOR_TEST,
+        ("pydantic>=2.11",),
+    ),
     "feature-source": Template(
-        "feature source", "sfs_feature", "FeatureSource", "sfs_feature_sources", _FEATURE_SOURCE, _FEATURE_SOURCE_TEST
+        "feature source",
+        "sfs_feature",
+        "FeatureSource",
+        "sfs_feature_sources",
+        _FEATURE_SOURCE,
+        _FEATURE_SOURCE_TEST,
+        ("pyarrow>=15",),
     ),
     "model-source": Template(
         "model source", "sfs_model", "ModelSource", "sfs_model_sources", _MODEL_SOURCE, _MODEL_SOURCE_TEST
     ),
-    "operator": Template("operator", "sfs_op", "Operator", "sfs_operators", _OPERATOR, _OPERATOR_TEST),
+    "operator": Template(
+        "operator", "sfs_op", "Operator", "sfs_operators", _OPERATOR, _OPERATOR_TEST, ("pyarrow>=15",)
+    ),
 }

@@ -15,7 +15,7 @@ from sfs_core.cli import new_plugin
 from .test_saboteurs import run_pytest
 
 ROOT = Path(__file__).parents[2]
-NEW = {"feature-source": "ledger", "model-source": "vault_2", "operator": "TIMES_FACTOR"}
+NEW = {"feature-source": "ledger", "model-source": "vault_2", "operator": "TIMES_FACTOR", "authenticator": "word"}
 
 
 def new(folder: Path, *arguments: str):
@@ -40,12 +40,17 @@ def test_new_plugins_keep_their_contracts(tmp_path: Path) -> None:
     for kind, name in NEW.items():
         assert new(tmp_path / "made", kind, name).exit_code == 0
     made = sorted((tmp_path / "made").iterdir())
-    assert [path.name for path in made] == ["sfs-feature-ledger", "sfs-model-vault-2", "sfs-op-times-factor"]
+    assert [path.name for path in made] == [
+        "sfs-auth-word",
+        "sfs-feature-ledger",
+        "sfs-model-vault-2",
+        "sfs-op-times-factor",
+    ]
     for package in made:
         install(package, tmp_path)
     done = run_pytest(tmp_path, "-W", "error", "--import-mode=importlib", "--sfs-report", "made")
     assert done.returncode == 0, done.stdout
-    for title in ("feature source", "model source", "operator"):
+    for title in ("feature source", "model source", "operator", "authenticator"):
         assert f"contract of {title}s" in done.stdout
     for check in (["check"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *check, "--config", str(ROOT / "pyproject.toml"), "made"]
