@@ -259,6 +259,19 @@ class FeatureSourceContract(SourceContract):
             await loop.run_in_executor(pool, source.close)
             assert await before.found() == []
 
+    @on_event_loop
+    async def test_static_rows_depend_on_the_id_alone(self, case: FeatureSourceCase) -> None:
+        """With `static = True`, query context and header entries change nothing, and none are sent back."""
+        async with self.opened(case) as source:
+            if not source.static:
+                pytest.skip("it does not say that its rows never change")
+            ids = list(case.rows)
+            one = await _fetch_result(source, ids)
+            for headers in ({}, {"x-tenant": "other"}):
+                other = await _fetch_result(source, ids, "another context", headers)
+                assert plain_rows(other.batch) == plain_rows(one.batch)
+                assert not other.headers
+
     # ------------------------------------------------------------------------------------ rules: at a time
     @on_event_loop
     async def test_concurrent_fetches_do_not_mix(self, case: FeatureSourceCase) -> None:
@@ -358,9 +371,11 @@ async def _fetch(source: FeatureSource, ids: Sequence[str], context: str = "") -
     return result.batch
 
 
-async def _fetch_result(source: FeatureSource, ids: Sequence[str], context: str = "") -> FeatureResult:
+async def _fetch_result(
+    source: FeatureSource, ids: Sequence[str], context: str = "", headers: Mapping[str, str] | None = None
+) -> FeatureResult:
     """What the source returns, run where core runs it, without core's checks."""
-    query = FeatureQuery(list(ids), context)
+    query = FeatureQuery(list(ids), context, headers or {})
     if source.blocking and not inspect.iscoroutinefunction(source.fetch_rows):
         loop = asyncio.get_running_loop()
         result: Any = await loop.run_in_executor(source.context.executor, source.fetch_rows, query)

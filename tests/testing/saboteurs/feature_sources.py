@@ -215,6 +215,15 @@ class OneAtATime(Honest):
         return super().fetch_rows(self.query)
 
 
+class FollowsTenant(Honest):
+    breaks = "static_rows_depend_on_the_id_alone"
+    static = True
+
+    def fetch_rows(self, query):
+        others = FeatureQuery(list(reversed(query.ids)) if "x-tenant" in query.headers else query.ids)
+        return super().fetch_rows(others)
+
+
 class Sleeps(Honest):
     breaks = "a_source_that_does_not_block_does_not_wait"
 
