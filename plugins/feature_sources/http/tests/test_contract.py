@@ -52,8 +52,6 @@ class TestContract(FeatureSourceContract):
             secrets=("t0ken-4711",),
         )
 
-    @pytest.mark.xfail(
-        reason="a service in the reference's protocol refuses the batch and does not say which id it lacks"
-    )
+    @pytest.mark.xfail(strict=True, reason="a batch that a service refuses as a whole does not say which ids it lacks")
     def test_rows_that_are_not_there_are_reported_where_asked(self, case):
         super().test_rows_that_are_not_there_are_reported_where_asked(case)
