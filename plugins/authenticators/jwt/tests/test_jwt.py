@@ -32,7 +32,7 @@ def key_set(*names: str) -> str:
 
 
 def token(key: str = "one", headers: dict[str, Any] | None = None, **claims: Any) -> str:
-    content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": time.time() + 600} | claims
+    content = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": time.time() + 86_400} | claims
     content = {name: value for name, value in content.items() if value is not None}
     return jwt.encode(content, KEYS[key], "ES256", {"kid": key} | (headers or {}))
 
