@@ -215,7 +215,7 @@ def test_a_heavy_or_hidden_declaration_breaks_its_rule(tmp_path: Path) -> None:
         file.write("\nimport numpy\n")
     lines = [FEATURE_TESTS, "class TestHonest(judged('Honest')): pass", NOBODY]
     (tmp_path / "test_all.py").write_text("\n".join(lines))
-    done = run_pytest(tmp_path, "-k", "TestHonest or a_server_finds_it", "test_all.py").stdout
+    done = run_pytest(tmp_path, "-k", "declaration_is_light and TestHonest or a_server_finds_it", "test_all.py").stdout
     assert "FAILED test_all.py::TestHonest::test_its_declaration_is_light" in done
     assert "importing saboteurs imports numpy" in done
     assert "FAILED test_all.py::TestNobody::test_a_server_finds_it" in done
@@ -240,7 +240,7 @@ class TestExcused(judged("SortsIds")):
         super().test_rows_come_in_the_order_of_the_ids(case)
 """
     )
-    done = run_pytest(tmp_path, "--sfs-report", "test_all.py").stdout
+    done = run_pytest(tmp_path, "--sfs-report", "-k", "overridden or in_the_order_of", "test_all.py").stdout
     assert "FAILED test_all.py::TestSilenced::test_no_rule_is_overridden" in done
     assert "FAILED test_all.py::TestRemoved::test_no_rule_is_overridden" in done
     assert "2 failed" in done
