@@ -17,9 +17,11 @@ __all__ = [
     "PackageError",
     "PeerAnswerError",
     "PeerError",
+    "PeerModelError",
     "PluginError",
     "RequestError",
     "SfsError",
+    "UnknownModelError",
 ]
 
 
@@ -160,6 +162,16 @@ class PeerAnswerError(PeerError):
 
 class BusyError(SfsError):
     """This party has more to do than it takes on; nothing was begun, and it may be asked again a little later."""
+
+
+class PeerModelError(PeerError):
+    """Another party has not the model (any more) that a call was bound to: nothing was computed."""
+
+
+class UnknownModelError(SfsError):
+    """This party has not the model that another party's call is bound to."""
+
+    default_code = ErrorCode.NOT_FOUND
 
 
 class RequestError(SfsError):

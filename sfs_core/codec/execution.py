@@ -14,7 +14,10 @@ from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
 
 __all__ = [
+    "AGREED_EXTENSION",
     "EXTENSIONS",
+    "MODEL",
+    "MODEL_EXTENSION",
     "PER_ROW_EXTENSION",
     "SAFE_TEXT_MARK",
     "ExecuteCall",
@@ -22,6 +25,7 @@ __all__ = [
     "call_from_message",
     "call_to_message",
     "error_reply_message",
+    "names_unknown_model",
     "reply_from_message",
     "reply_to_message",
 ]
@@ -37,6 +41,7 @@ class ExecuteCall:
         execution: index of the execution.
         headers: the caller's header entries.
         per_row: whether the requester can do with a reply that lacks rows.
+        model: id of the model that the asked party is to use; empty where it told of none.
         ids: query data per row, for an execution that fetches features; else None.
         context: the caller's query context, with `ids`.
         predefined: features sent along instead of ids; else None.
@@ -49,6 +54,7 @@ class ExecuteCall:
     execution: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     per_row: bool = False
+    model: str = ""
     ids: list[str] | None = None
     context: str = ""
     predefined: Sequence[Feature] | None = None
@@ -90,6 +96,16 @@ EXTENSIONS: Final = "sfs-extensions"
 PER_ROW_EXTENSION: Final = "per-row"
 """Announces that this party sends and takes replies that lack rows, for this service."""
 
+MODEL: Final = "sfs-model"
+"""A header entry that names a model of the asked party by its id: in answers to GetModelInfo the model told of, in
+calls the one that is to be used. In a question of GetModelInfo it is the version asked for, see `model_version`."""
+MODEL_EXTENSION: Final = "models"
+"""Announces that this party takes calls that name one of its models, and refuses those for which it has not."""
+AGREED_EXTENSION: Final = "agreed"
+"""Announces that calls which name the model told of will be answered: this party knows that the others have it, too."""
+_UNKNOWN_MODEL: Final = "sfs-unknown-model"
+"""A header entry of the answer to a call that names a model which this party has not."""
+
 SAFE_TEXT_MARK: Final = "sfs: "
 """Begins the error texts of our own parties, which quote no features, ids or secrets; others' texts may."""
 
@@ -108,6 +124,10 @@ def call_to_message(call: ExecuteCall) -> apis_pb2.ExecuteRequest:
         message.header.data[PER_ROW] = "1"
     elif PER_ROW in call.headers:  # a caller does not speak for this party
         del message.header.data[PER_ROW]
+    if call.model:
+        message.header.data[MODEL] = call.model
+    elif MODEL in call.headers:
+        del message.header.data[MODEL]
     message.service_spec.id = call.service
     source = message.feature_source
     if call.ids is not None:
@@ -139,6 +159,8 @@ def call_from_message(message: apis_pb2.ExecuteRequest) -> ExecuteCall:
     if PER_ROW in call.headers:
         del call.headers[PER_ROW]
         call.per_row = True
+    if MODEL in call.headers:
+        call.model = call.headers.pop(MODEL)
     source = message.feature_source
     if source.type in _FETCH:
         _read_features(call, source)
@@ -215,10 +237,17 @@ def reply_to_message(service: str, reply: ExecuteReply) -> apis_pb2.ExecuteRespo
     return message
 
 
-def error_reply_message(service: str, code: int, text: str) -> apis_pb2.ExecuteResponse:
+def names_unknown_model(message: apis_pb2.ExecuteResponse) -> bool:
+    """Whether an answer says that the asked party has not the model that the call names."""
+    return _UNKNOWN_MODEL in message.header.data
+
+
+def error_reply_message(service: str, code: int, text: str, *, unknown_model: bool = False) -> apis_pb2.ExecuteResponse:
     """The message of a failed execution; `text` must be safe for the other party, and is marked as such."""
     message = apis_pb2.ExecuteResponse()
     message.header.SetInParent()
+    if unknown_model:
+        message.header.data[_UNKNOWN_MODEL] = "1"
     message.status.code, message.status.msg = code, SAFE_TEXT_MARK + text
     message.service_spec.id = service
     return message

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from sfs_core.errors import ConfigError
 
-__all__ = ["Address", "parse_address", "read_address"]
+__all__ = ["Address", "parse_address", "read_address", "read_replicas"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -40,6 +40,21 @@ def parse_address(party: str, text: str) -> Address:
         return read_address(text)
     except ValueError as error:
         raise ConfigError(f"address of party {party!r}: {error}") from None
+
+
+def read_replicas(text: str) -> tuple[str, str]:
+    """How a party's replicas are found, `dns` or `file`, and the name's address or the file; `""` and an address for
+    what is one address itself.
+
+    Raises:
+        ValueError: there is no address where one must be.
+    """
+    how, _, what = text.strip().partition(":")
+    if how == "file" and what:
+        return how, what
+    how, what = ("dns", what) if how == "dns" else ("", text)
+    read_address(what)
+    return how, what
 
 
 def read_address(text: str) -> Address:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from sfs_core.config.address import read_address
+from sfs_core.config.address import read_address, read_replicas
 from sfs_core.config.callers import Callers
 from sfs_core.config.option_types import Bytes, FilePath, Id, Port, Seconds
 from sfs_core.config.source_choice import SourceChoice
@@ -18,6 +18,7 @@ from sfs_core.config.tls import ClientTls, PeerTls, ServerTls, identity_names
 from sfs_core.sdk.context import PluginConfig
 
 __all__ = [
+    "Admin",
     "Batching",
     "BulkScoring",
     "FeatureCache",
@@ -33,6 +34,7 @@ __all__ = [
     "Retry",
     "ServerConfig",
     "Service",
+    "Shutdown",
     "SourceChoice",
     "Tracing",
 ]
@@ -40,8 +42,11 @@ __all__ = [
 _PROTOCOLS: Final = ("baidu_std", "http", "http:proto", "h2:grpc")
 
 
-def _address(value: str) -> str:
-    read_address(value)
+def _address(value: str | list[str]) -> str | list[str]:
+    if isinstance(value, str):
+        read_replicas(value)
+    elif len({read_address(each).scheme for each in value}) > 1:
+        raise ValueError("all addresses of a party begin with https://, or none does")
     return value
 
 
@@ -93,16 +98,31 @@ def _peer_tls(value: Any) -> Any:
 class Peer(_Section):
     """Where a party listens to the others."""
 
-    address: Annotated[str, AfterValidator(_address)]
-    """`host:port` of its communication port, also with `http://` or `https://` before it."""
+    address: Annotated[str | Annotated[list[str], Field(min_length=1)], AfterValidator(_address)]
+    """`host:port` of its communication port, also with `http://` or `https://` before it. Of a party with several
+    replicas a list of them, `dns:` before the address of a name that stands for all and is looked up again, or `file:`
+    before the name of a file with one address a line, which is watched. See docs/operations.md."""
     tls: Annotated[
         PeerTls | None, BeforeValidator(_peer_tls, json_schema_input_type=PeerTls | Literal[False] | None)
     ] = None
     """TLS with this party; `false` for none, although others are spoken to over TLS."""
 
+    @property
+    def known_addresses(self) -> list[str]:
+        """The addresses that are written here; none where a file has them."""
+        if not isinstance(self.address, str):
+            return self.address
+        how, what = read_replicas(self.address)
+        return [] if how == "file" else [what]
+
+    @property
+    def scheme(self) -> str:
+        """`http`, `https`, or empty where none is written."""
+        return next((read_address(address).scheme for address in self.known_addresses), "")
+
 
 def _peer(value: Any) -> Any:
-    return {"address": value} if isinstance(value, str) else value
+    return {"address": value} if isinstance(value, str | list) else value
 
 
 class Retry(_Section):
@@ -188,6 +208,22 @@ class Limits(_Section):
         return self
 
 
+class Shutdown(_Section):
+    """How this party ends on SIGTERM and SIGINT."""
+
+    notice: float = Field(default=0.0, ge=0, le=3600, allow_inf_nan=False)
+    """Seconds for which `/ready` says no while calls are still answered, so that load balancers can notice."""
+    grace: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
+    """Seconds after that for calls under way."""
+
+
+class Admin(_Section):
+    """How this party is managed while it runs, with `sfs admin`."""
+
+    socket: FilePath
+    """Unix socket for commands, made for this user alone; its folder is made when missing."""
+
+
 class Batching(_Section):
     """Joining of requests that arrive while the parties are busy."""
 
@@ -211,6 +247,9 @@ class ModelPackage(_Section):
     """Where it comes from."""
     sha256: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")] | None = None
     """What the package must hash to (hex). With it, a package fetched before is used again."""
+    version: Annotated[str, Field(max_length=100)] = ""
+    """A name of the export; the same at all parties. Parties of this software that name different ones wait for each
+    other and do not score together. The reference knows nothing of it."""
 
 
 class FeaturePart(_Section):
@@ -339,7 +378,9 @@ class ServerConfig(_Section):
     """This party's id."""
     listen: Listen
     """Its ports."""
-    parties: dict[Id, Annotated[Peer, BeforeValidator(_peer, json_schema_input_type=Peer | str)]] = Field(min_length=2)
+    parties: dict[Id, Annotated[Peer, BeforeValidator(_peer, json_schema_input_type=Peer | str | list[str])]] = Field(
+        min_length=2
+    )
     """All parties, this one included: their ids, and where each answers the others."""
     services: list[Service] = Field(min_length=1)
     """The models served. A single one may be written without this level: service, model, features."""
@@ -347,6 +388,10 @@ class ServerConfig(_Section):
     """How peers are called."""
     batching: Batching = Batching()
     """How requests are joined."""
+    shutdown: Shutdown = Shutdown()
+    """How this party ends."""
+    admin: Admin | None = None
+    """How this party is managed while it runs; absent: not at all."""
     limits: Limits = Limits()
     """What one caller or peer may ask."""
     callers: Callers | None = None
@@ -387,7 +432,7 @@ class ServerConfig(_Section):
         if peer.tls and not peer.tls.enabled:
             return None
         general: ClientTls | ServerTls | None = self.link.tls or self.listen.tls_of("communication")
-        if general is None and peer.tls is None and read_address(peer.address).scheme != "https":
+        if general is None and peer.tls is None and peer.scheme != "https":
             return None
         options = peer.tls or PeerTls()
         if general is None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from sfs_core.config.address import read_address
 from sfs_core.config.certificates import (
     CertificateError,
     certificate_names,
@@ -48,7 +47,7 @@ def _port_sections(config: ServerConfig) -> Iterator[tuple[Place, ServerTls]]:
 
 def _peer_problems(config: ServerConfig, party: str, base: Path) -> Iterator[tuple[Place, str, str]]:
     at: Place = ("parties", party)
-    scheme, tls = read_address(config.parties[party].address).scheme, config.tls_with(party)
+    scheme, tls = config.parties[party].scheme, config.tls_with(party)
     if tls is None:
         if scheme == "https":
             yield (*at, "tls"), "is false, but the address begins with https://", "leave one of them out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from operator import or_
@@ -16,7 +16,7 @@ from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.executor import Executor
-from sfs_core.errors import ErrorCode, GraphError, PeerError, RequestError, SfsError
+from sfs_core.errors import ErrorCode, GraphError, PeerError, PeerModelError, RequestError, SfsError
 from sfs_core.model.graph import Dispatch, Graph
 from sfs_core.observe.trace_context import ensure_trace
 
@@ -53,6 +53,8 @@ class Predictor:
         timeout: seconds that a peer may take for one execution.
         max_rows: requests with more rows are refused.
         per_row_parties: the parties that may leave rows out of what they answer, this one included.
+        models: ids of the other parties' models that calls are bound to; parties that told of none are left out.
+        renew: gives what to use instead when a party has its model no more; asked in the midst of a request.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Predictor:
         timeout: float,
         max_rows: int,
         per_row_parties: Collection[str] = (),
+        models: Mapping[str, str] | None = None,
+        renew: Callable[[PeerModelError], asyncio.Future[Predictor]] | None = None,
     ) -> None:
         self.party = party
         self.parties = sorted([party, *peers])
@@ -74,6 +78,8 @@ class Predictor:
         self._timeout = timeout
         self._max_rows = max_rows
         self._per_row_parties = frozenset(per_row_parties)
+        self._models = models or {}
+        self._renew = renew
         self._rounds = [self._round(graph, e.index, e.dispatch, specified) for e in graph.executions]
 
     def _round(self, graph: Graph, index: int, dispatch: Dispatch, specified: Mapping[int, str]) -> _Round:
@@ -110,6 +116,15 @@ class Predictor:
             PeerError: a party failed or did not answer (code 4).
             SfsError: anything else that went wrong at this party.
         """
+        try:
+            return await self._predict(request, deadline)
+        except PeerModelError as error:
+            if self._renew is None:
+                raise
+            renewed = await self._renew(error)
+        return await renewed._predict(request, deadline)
+
+    async def _predict(self, request: PredictRequest, deadline: float) -> PredictReply:
         rows = self.rows_of(request)
         ensure_trace(request.headers)
         history: dict[str, list[Batch]] = {}
@@ -193,6 +208,7 @@ class Predictor:
         self, round_: _Round, party: str, request: PredictRequest, tables: Mapping[str, list[Batch]]
     ) -> ExecuteCall:
         call = ExecuteCall(request.service, self.party, round_.index, request.headers)
+        call.model = self._models.get(party, "")
         if round_.index:
             call.inputs = tables
         elif party == self.party and request.predefined_features:

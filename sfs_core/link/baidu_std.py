@@ -26,6 +26,10 @@ class BaiduStdConnection(Connection):
         self._frame_begin = 0.0
 
     @property
+    def lingers(self) -> bool:
+        return not self._half_closed
+
+    @property
     def busy(self) -> bool:
         return self._owed > 0
 

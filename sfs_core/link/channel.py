@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
-from sfs_core.config.address import parse_address
+from sfs_core.config.address import parse_address, read_replicas
 from sfs_core.errors import ConfigError
 from sfs_core.link.baidu_std_channel import BaiduStdChannel
+from sfs_core.link.balancing import BalancedChannel
 from sfs_core.link.http_channel import HttpChannel
 from sfs_core.link.outgoing import Channel
+from sfs_core.link.replicas import DnsReplicas, FileReplicas, ListedReplicas, Replicas
 from sfs_core.link.retry import RetryPolicy
 from sfs_core.link.rpc import Encoding
 from sfs_core.link.tls import ChannelTls
 
-__all__ = ["PROTOCOLS", "Channel", "open_channel"]
+__all__ = ["PROTOCOLS", "Channel", "open_channel", "open_replicas"]
 
 PROTOCOLS: Final = ("baidu_std", "http", "http:proto", "h2:grpc")
 
@@ -55,3 +60,50 @@ def open_channel(
 
         return GrpcChannel(party, place, connect_timeout, retry, tls)
     raise ConfigError(f"protocol {protocol!r} of party {party!r} is unknown", hint=f"use {', '.join(PROTOCOLS)}")
+
+
+def open_replicas(
+    party: str,
+    address: str | Sequence[str],
+    protocol: str = "",
+    *,
+    base_directory: Path,
+    connect_timeout: float = 0.5,
+    retry: RetryPolicy | None = None,
+    tls: Callable[[str], ChannelTls] | None = None,
+) -> Channel:
+    """A channel to a party that may have several replicas.
+
+    Args:
+        party: as of `open_channel`.
+        address: a single one, a list, `dns:` and an address, or `file:` and a file's name.
+        protocol: as of `open_channel`.
+        base_directory: what a file's name is relative to.
+        connect_timeout: as of `open_channel`.
+        retry: what to try again once every replica was tried.
+        tls: how a replica is spoken to over TLS, by its host; None for plain connections.
+
+    Raises:
+        ConfigError: as of `open_channel`.
+    """
+    retry = retry or RetryPolicy()
+    how, what = read_replicas(address) if isinstance(address, str) else ("", "")
+
+    def open_one(each: str, policy: RetryPolicy, host: str = "") -> Channel:
+        channel_tls = tls(host or parse_address(party, each).host) if tls else None
+        return open_channel(party, each, protocol, connect_timeout=connect_timeout, retry=policy, tls=channel_tls)
+
+    replicas: Replicas
+    host = ""
+    if how == "dns":
+        replicas, host = DnsReplicas(party, what), parse_address(party, what).host
+    elif how == "file":
+        replicas = FileReplicas(party, base_directory / what)
+    elif isinstance(address, str):
+        return open_one(address, retry)
+    elif len(address) == 1:
+        return open_one(address[0], retry)
+    else:
+        replicas = ListedReplicas(address)
+    once = replace(retry, retries=0)
+    return BalancedChannel(party, replicas, lambda each: open_one(each, once, host), retry)

@@ -27,6 +27,8 @@ class ListenerState:
     limits: Limits
     calls: Calls
     loop: asyncio.AbstractEventLoop
+    retiring: bool = False
+    """Calls are answered as ever, but clients are to connect elsewhere for the next."""
     connections: set[Connection] = field(default_factory=set)
 
 
@@ -73,7 +75,7 @@ class Connection(asyncio.Protocol):
 
     def close_if_done(self) -> None:
         """Close when no answer is owed and nothing more can come."""
-        if not self.busy and (self._half_closed or self.state.calls.stopping):
+        if not self.busy and (self._half_closed or (self.state.calls.stopping and not self.lingers)):
             self.close()
 
     def pause_writing(self) -> None:
@@ -121,6 +123,11 @@ class Connection(asyncio.Protocol):
     def takes_more(self) -> bool:
         """Whether further requests may be read."""
         return True
+
+    @property
+    def lingers(self) -> bool:
+        """Whether a client may send on it until it is closed, and can be told that the listener is stopping."""
+        return False
 
     @property
     def busy(self) -> bool:

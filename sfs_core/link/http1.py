@@ -207,7 +207,7 @@ class HttpConnection(Connection):
         self._reading = self._in_head = False
         self.receive(0)
         self.deadline = NEVER
-        keep_alive = self._parser.should_keep_alive() and not self.state.calls.stopping
+        keep_alive = self._parser.should_keep_alive() and not (self.state.retiring or self.state.calls.stopping)
         exchange = _Exchange(
             _media_type(self._headers),
             last=not keep_alive,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from typing import Final
 
 from sfs_core.errors import ConfigError, ErrorCode
 from sfs_core.link.baidu_std import BaiduStdConnection
@@ -21,6 +22,9 @@ from sfs_core.link.tls_acceptor import TlsAcceptor
 __all__ = ["Limits", "Listener"]
 
 _log = logging.getLogger("sfs.link")
+
+LINGER_SECONDS: Final = 0.2
+"""How long those that keep a connection are told that their calls were not run, before it is closed."""
 
 
 class Listener:
@@ -116,19 +120,30 @@ class Listener:
         if self._grpc is not None:
             await self._grpc.set_serving(serving)
 
+    async def retire(self) -> None:
+        """Answer calls as before, but have clients over HTTP connect anew, and gRPC's health service say no."""
+        if self._state is not None:
+            self._state.retiring = True
+            await self.set_serving(False)
+
     async def stop(self, grace: float) -> None:
-        """Accept nothing more, finish running calls within `grace` seconds, close all connections."""
+        """Accept nothing more, finish running calls within `grace` seconds, close all connections.
+
+        Over `baidu_std`, whose clients keep a connection, those that call once more are told that it was not run.
+        """
         if self._server is None or self._state is None or self._grpc is None:
             return
         self._server.close()
         if self._acceptor is not None:
             await self._acceptor.close()
         for connection in list(self._state.connections):
-            if not connection.busy:
+            if not connection.busy and not connection.lingers:
                 connection.close()
         await self._grpc.begin_stop(grace)
         await self._state.calls.drain(grace)
         await self._grpc.stop()
+        if grace and any(connection.lingers for connection in self._state.connections):
+            await asyncio.sleep(min(LINGER_SECONDS, grace))
         for connection in list(self._state.connections):
             connection.close()
         await self._closed(within=1.0)

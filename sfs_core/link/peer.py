@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from sfs_core.codec.execution import SAFE_TEXT_MARK, ExecuteCall, ExecuteReply, call_to_message, reply_from_message
-from sfs_core.errors import ErrorCode, PeerAnswerError, PeerError, SfsError
+from sfs_core.codec.execution import (
+    MODEL,
+    SAFE_TEXT_MARK,
+    ExecuteCall,
+    ExecuteReply,
+    call_to_message,
+    names_unknown_model,
+    reply_from_message,
+)
+from sfs_core.errors import ErrorCode, PeerAnswerError, PeerError, PeerModelError, SfsError
 from sfs_core.link.outgoing import Channel
 from sfs_core.link.text import short_text
 from sfs_core.proto import apis_pb2, tools_pb2
@@ -37,13 +45,15 @@ class PeerClient:
             A future of the reply. All failures are `PeerError`s (code 4) that name the party: it cannot be reached,
             does not answer within `timeout` seconds, answers with an error (the message has its code, and its text if
             that comes from a party of this software),
-            or sends tables that cannot be read.
+            or sends tables that cannot be read; a `PeerModelError` where it has not the model that the call names.
         """
         headers = {name: call.headers[name] for name in _B3_HEADERS if name in call.headers}
         execution = call.execution
         per_row_count = len(call.ids) if call.per_row and call.ids is not None else None
 
         def read(response: apis_pb2.ExecuteResponse) -> ExecuteReply:
+            if response.status.code != ErrorCode.OK and call.model and names_unknown_model(response):
+                raise PeerModelError(f"peer {self.party!r} has another model now")
             self._check_status(response.status)
             try:
                 return reply_from_message(response, execution, per_row_count)
@@ -56,9 +66,12 @@ class PeerClient:
             _EXECUTION_SERVICE, "Execute", call_to_message(call), apis_pb2.ExecuteResponse, timeout, headers, read
         )
 
-    def model_info(self, service: str, timeout: float) -> asyncio.Future[apis_pb2.GetModelInfoResponse]:
+    def model_info(
+        self, service: str, timeout: float, version: str = ""
+    ) -> asyncio.Future[apis_pb2.GetModelInfoResponse]:
         """What the party says of its model for a service, and what it can do beyond the reference.
 
+        A party that has several models tells of that of `version`, if it has it, else of that which it serves.
         Failures as of `execute`, but code 5 where the party serves no such service.
         """
 
@@ -70,6 +83,8 @@ class PeerClient:
 
         request = apis_pb2.GetModelInfoRequest()
         request.header.SetInParent()
+        if version:
+            request.header.data[MODEL] = version
         request.service_spec.id = service
         return self._channel.call(
             _MODEL_SERVICE, "GetModelInfo", request, apis_pb2.GetModelInfoResponse, timeout, read=read

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 from sfs_core.errors import GraphError
 from sfs_core.proto import serving_pb2
 
-__all__ = ["check_consistency", "compare_models", "specified_parties"]
+__all__ = ["check_consistency", "compare_models", "model_version", "specified_parties"]
 
 
 def check_consistency(
@@ -36,6 +37,22 @@ def compare_models(
 ) -> tuple[str, ...]:
     """The part of `check_consistency` that needs only one peer's answer."""
     return tuple(_Comparison(own_party, party).compare(own, peer))
+
+
+def model_version(info: serving_pb2.ModelInfo, label: str = "") -> str:
+    """What the models of one export have in common at all parties, as 16 hexadecimal digits.
+
+    Equal at two parties whose models `compare_models` finds to fit, if they are labelled alike.
+
+    Args:
+        info: a party's model.
+        label: tells exports apart that differ in nothing but their numbers.
+    """
+    view = info.graph_view
+    nodes = sorted((node.name, node.op, node.op_version, sorted(set(node.parents))) for node in view.node_list)
+    executions = [(_dispatch_name(each), list(each.nodes)) for each in view.execution_list]
+    text = repr((label, info.name, view.version, nodes, executions))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class _Comparison:

@@ -12,29 +12,25 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sfs_core.codec.execution import EXTENSIONS, PER_ROW_EXTENSION
 from sfs_core.config.loader import LoadedConfig
 from sfs_core.config.schema import ServerConfig
-from sfs_core.engine.batcher import Batcher
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import ErrorCode, GraphError, PeerError, SfsError
-from sfs_core.link.channel import open_channel
+from sfs_core.link.channel import open_replicas
 from sfs_core.link.listener import Limits, Listener
 from sfs_core.link.peer import PeerClient
 from sfs_core.link.retry import retry_policy
 from sfs_core.link.rpc import Handler, Routes
 from sfs_core.link.sniff import WireProtocol
-from sfs_core.model.consistency import specified_parties
 from sfs_core.observe.server_metrics import ServerMetrics
-from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.sdk.hookspecs import PredictionEvent
+from sfs_core.server.admin import AdminSocket
+from sfs_core.server.agreement import Agreements
 from sfs_core.server.bulk import ControlService
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.gate import Gate, open_gate
 from sfs_core.server.gauges import add_gauges
-from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.health import alive, communication_pages, service_pages
-from sfs_core.server.keys import cluster_of, prepare_operators
 from sfs_core.server.loading import check_model, open_model
 from sfs_core.server.model_info import ModelInfoHandler
 from sfs_core.server.observed import ObservedPeer, peer_calls_watch
@@ -42,8 +38,9 @@ from sfs_core.server.open_inference import open_inference
 from sfs_core.server.openapi import document_pages
 from sfs_core.server.predict import PredictHandler
 from sfs_core.server.readiness import Readiness
+from sfs_core.server.reload import Reloads
 from sfs_core.server.request_log import request_log
-from sfs_core.server.served import ServedModel
+from sfs_core.server.served import ServedModels
 from sfs_core.server.tls import PartyIdentities, ServerTls, unprotected
 
 if TYPE_CHECKING:
@@ -52,9 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Server", "quiet_numpy"]
 
 logger = logging.getLogger("sfs.server")
-
-STOP_SECONDS: Final = 10.0
-"""How long calls under way may take when a server stops."""
 
 _APIS: Final = "secretflow.serving.apis"
 _CONTROL: Final = ("secretflow.serving.tools.InferenceControlService", "Push")
@@ -83,7 +77,7 @@ class Server:
         self._pool = ThreadPoolExecutor(
             self._config.blocking_threads, thread_name_prefix="sfs-blocking", initializer=quiet_numpy
         )
-        self._models: dict[str, ServedModel] = {}
+        self._models = ServedModels()
         self._metrics = _metrics(loaded)
         self._tracer = _tracer(self._config)
         self._watch = peer_calls_watch(self._metrics, self._tracer)
@@ -93,6 +87,9 @@ class Server:
         self._told_peers = ModelInfoHandler(self._models, self._watch, self._identities)
         self._peers: dict[str, PeerClient] = {}
         self._gate: Gate | None = None
+        self._agreements = Agreements(self._config, self._peers, self._metrics)
+        self._reloads = Reloads(loaded, self._models, self._agreements, self._pool, self._metrics)
+        self._admin: AdminSocket | None = None
         self._exposer: Listener | None = None
         self._probed: Listener | None = None
         self._communication: Listener | None = None
@@ -143,6 +140,7 @@ class Server:
             await self._open_communication()
             await self._agree_on_all()
             await self._open_for_callers()
+            await self._open_admin()
         except BaseException:
             await self.stop(grace=0)
             raise
@@ -163,6 +161,7 @@ class Server:
                 None, open_model, self._loaded, service, checked, self._pool, self._metrics
             )
             self._models[model.service] = model
+            self._models.add(model)
             logger.info("%s: %s loaded, model %r", self.party, model.service, model.info.name)
 
     async def _open_exposer(self) -> None:
@@ -181,12 +180,13 @@ class Server:
         ports = {"service": self._service, "grpc": self._grpc, "communication": self._communication}
         return {name: listener for name, listener in ports.items() if listener is not None}
 
-    def _peer(self, party: str, address: str) -> PeerClient:
+    def _peer(self, party: str, address: str | list[str]) -> PeerClient:
         link = self._config.link
-        channel = open_channel(
+        channel = open_replicas(
             party,
             address,
             link.protocol,
+            base_directory=self._loaded.base_directory,
             connect_timeout=link.connect_timeout,
             retry=retry_policy(link.retry),
             tls=self._tls.with_peer(party),
@@ -196,7 +196,7 @@ class Server:
         return ObservedPeer(self.party, party, channel, self._metrics, self._tracer)
 
     async def _open_communication(self) -> None:
-        self._peers = {
+        self._peers |= {
             party: self._peer(party, peer.address)
             for party, peer in self._config.parties.items()
             if party != self.party
@@ -239,7 +239,7 @@ class Server:
 
     async def _agree_on_all(self) -> None:
         try:
-            await asyncio.gather(*(self._agree(model) for model in self._models.values()))
+            await asyncio.gather(*(self._agreements.reach(model) for model in self._models.values()))
         except (GraphError, PeerError) as error:
             if isinstance(error, GraphError) or error.code == ErrorCode.NOT_FOUND:
                 logger.warning(
@@ -254,50 +254,6 @@ class Server:
             async with asyncio.timeout(self._config.link.handshake_interval):
                 for _ in range(len(self._peers) * len(self._models)):
                     await self._told_peers.answered.acquire()
-
-    async def _agree(self, model: ServedModel) -> None:
-        link = self._config.link
-        patience = Patience(link.handshake_attempts, link.handshake_interval, link.timeout)
-        answers = await agree(self.party, model.service, model.info, self._peers, patience)
-        infos = {party: answer.model_info for party, answer in answers.items()}
-        cluster = cluster_of(self.party, model.graph, infos)
-        await asyncio.get_running_loop().run_in_executor(None, prepare_operators, model.executor.operators, cluster)
-        model.predictor = Predictor(
-            self.party,
-            model.graph,
-            model.executor,
-            self._peers,
-            specified_parties({self.party: model.info} | infos),
-            timeout=link.timeout,
-            max_rows=self._config.limits.max_rows,
-            per_row_parties=self._agree_per_row(model, answers),
-        )
-        # In bulk scoring ids are no ids: rows must reach the sources as they come.
-        join = self._config.batching.enabled and self._config.bulk_scoring is None
-        model.batcher = Batcher(
-            model.predictor,
-            max_rows=self._config.batching.max_rows,
-            join=join,
-            max_waiting_rows=self._config.limits.max_waiting_rows,
-            observe_round=partial(self._metrics.joined, model.service) if self._metrics else None,
-        )
-        model.agreed.set()
-        logger.info("%s: %s agreed with %s", self.party, model.service, ", ".join(sorted(infos)))
-
-    def _agree_per_row(self, model: ServedModel, answers: Mapping[str, GetModelInfoResponse]) -> frozenset[str]:
-        """The parties that may leave out rows, for each other: all that say so, if this one does."""
-        if not model.per_row:
-            return frozenset()
-        announced = {party: answer.header.data.get(EXTENSIONS, "").split(",") for party, answer in answers.items()}
-        able = {party for party, extensions in announced.items() if PER_ROW_EXTENSION in extensions}
-        if unable := sorted(announced.keys() - able):
-            logger.warning(
-                "%s: %s not serve requests per row: one whose row is missing there fails as a whole",
-                model.service,
-                f"{', '.join(unable)} {'does' if len(unable) == 1 else 'do'}",
-            )
-        model.executor.per_row_parties = frozenset({self.party, *able})
-        return model.executor.per_row_parties
 
     async def _open_for_callers(self) -> None:
         assert self._communication is not None
@@ -327,6 +283,11 @@ class Server:
             )
             await self._grpc.start(listen.host, listen.grpc)
             logger.info("%s: callers are answered over gRPC at %s:%d", self.party, listen.host, self._grpc.port)
+
+    async def _open_admin(self) -> None:
+        if self._config.admin is not None:
+            self._admin = AdminSocket(self._loaded.base_directory / self._config.admin.socket, self._reloads)
+            await self._admin.start()
 
     def _observers(self) -> list[Callable[[PredictionEvent], None]]:
         """What is to be told of every prediction."""
@@ -368,18 +329,32 @@ class Server:
         """Have new connections use certificates whose files changed, or all that are there now (`force`)."""
         self._tls.refresh(force=force)
 
-    async def stop(self, grace: float = STOP_SECONDS) -> None:
-        """Finish calls under way within `grace` seconds, then close everything."""
+    async def stop(self, grace: float | None = None) -> None:
+        """Say that this party is not ready any more, finish calls under way, then close everything.
+
+        Args:
+            grace: seconds for calls under way; by default, and how long it is said before, as the config says.
+        """
+        shutdown = self._config.shutdown
+        self._readiness.retire()
+        listeners = (self._service, self._grpc, self._communication, self._probed, self._exposer)
+        opened = [listener for listener in listeners if listener is not None]
         if self.ready.is_set():
             self.ready.clear()
             self._registry.notify_server_stopping(self)
+            for listener in opened:
+                await listener.retire()
+            await asyncio.sleep(shutdown.notice)
+        for listener in opened:
+            await listener.stop(shutdown.grace if grace is None else grace)
         self._readiness.stop()
-        for listener in (self._service, self._grpc, self._communication, self._probed, self._exposer):
-            if listener is not None:
-                await listener.stop(grace)
+        await self._reloads.close()
+        if self._admin is not None:
+            await self._admin.stop()
+        await self._agreements.close()
         for peer in self._peers.values():
             await peer.close()
-        for model in self._models.values():
+        for model in self._models.every:
             source = model.executor.features.source
             if source is not None:
                 await asyncio.get_running_loop().run_in_executor(None, source.close)

@@ -9,8 +9,8 @@ from collections.abc import Awaitable
 from typing import Final
 
 from sfs_core.codec.dialect import BodyError
-from sfs_core.codec.execution import ExecuteReply, call_from_message, error_reply_message, reply_to_message
-from sfs_core.errors import ErrorCode, RequestError, SfsError
+from sfs_core.codec.execution import MODEL, ExecuteReply, call_from_message, error_reply_message, reply_to_message
+from sfs_core.errors import ErrorCode, RequestError, SfsError, UnknownModelError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
 from sfs_core.server.errors import decode_body, encode_body, request_id, safe_error
@@ -57,10 +57,15 @@ class ExecuteHandler:
         if self._watch is not None:
             service = service_label(self._models, message.service_spec.id)
             call.over = self._watch(EXECUTE, service, info, message.header.data)
-        model = self._models.get(message.service_spec.id)
+        model = self._model_of(message)
         if model is not None and model.predictor is None:
             return self._answer_when_agreed(model, call)
         return self._answer(call)
+
+    def _model_of(self, message: apis_pb2.ExecuteRequest) -> ServedModel | None:
+        """The model that the requester names; of one that names none, what callers of the service get."""
+        service, named = message.service_spec.id, message.header.data.get(MODEL)
+        return self._models.get(service) if named is None else self._models.named(service, named)
 
     def _answer(self, call: _Call) -> bytes | Awaitable[bytes]:
         try:
@@ -78,9 +83,11 @@ class ExecuteHandler:
         return answer if isinstance(answer, bytes) else await answer
 
     def _execute(self, message: apis_pb2.ExecuteRequest) -> ExecuteReply | Awaitable[ExecuteReply]:
-        model = self._models.get(message.service_spec.id)
-        if model is None:
+        if message.service_spec.id not in self._models:
             raise RequestError("the request names no service of this party", where="service_spec.id")
+        model = self._model_of(message)
+        if model is None:
+            raise UnknownModelError("this party has not (any more) the model that the request names")
         if model.predictor is None:
             raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
         call = call_from_message(message)
@@ -119,4 +126,6 @@ class _Call:
         code, text = safe_error(error, logger, "execute", request_id(self.info, self.message.header.data))
         if self.over is not None:
             self.over(code, text)
-        return encode_body(error_reply_message(self.message.service_spec.id, code, text), self.info)
+        unknown = isinstance(error, UnknownModelError)
+        reply = error_reply_message(self.message.service_spec.id, code, text, unknown_model=unknown)
+        return encode_body(reply, self.info)

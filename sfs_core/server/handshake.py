@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from sfs_core.codec.execution import AGREED_EXTENSION, EXTENSIONS, MODEL
 from sfs_core.errors import ErrorCode, PeerError
 from sfs_core.model.consistency import compare_models
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
@@ -26,8 +27,9 @@ LONGEST_INTERVAL: Final = 1.0
 class HandshakePeer(Protocol):
     """Another party, as the handshake sees it."""
 
-    def model_info(self, service: str, timeout: float) -> Awaitable[GetModelInfoResponse]:
-        """What the party has loaded; PeerError with code NOT_FOUND when it serves no such service."""
+    def model_info(self, service: str, timeout: float, version: str = "") -> Awaitable[GetModelInfoResponse]:
+        """What the party has loaded, that of the version if it has several models; PeerError with code NOT_FOUND when
+        it serves no such service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,16 @@ class Patience:
     attempts: int
     interval: float
     timeout: float
+    new_version: bool = False
+    """The parties get it one after the other, and serve another one meanwhile."""
+    agreed: bool = False
+    """Wait also until each peer has agreed with all others, and will answer calls for the version."""
 
 
 async def agree(
-    party: str, service: str, own: ModelInfo, peers: Mapping[str, HandshakePeer], patience: Patience
+    party: str, service: str, own: ModelInfo, version: str, peers: Mapping[str, HandshakePeer], patience: Patience
 ) -> dict[str, GetModelInfoResponse]:
-    """Ask every peer, all at once, until each has answered.
+    """Ask every peer, all at once, until each has answered, and has this version if it tells of versions.
 
     Returns:
         What each peer told: its model, and in the header its extensions.
@@ -52,7 +58,8 @@ async def agree(
         PeerError: a peer serves no such service (code 5), or did not answer in time.
     """
     tasks = [
-        asyncio.ensure_future(_ask(party, service, own, name, peer, patience)) for name, peer in sorted(peers.items())
+        asyncio.ensure_future(_ask(party, service, own, version, name, peer, patience))
+        for name, peer in sorted(peers.items())
     ]
     try:
         answers = dict(zip(sorted(peers), await asyncio.gather(*tasks), strict=True))
@@ -65,14 +72,21 @@ async def agree(
 
 
 async def _ask(
-    party: str, service: str, own: ModelInfo, name: str, peer: HandshakePeer, patience: Patience
+    party: str, service: str, own: ModelInfo, version: str, name: str, peer: HandshakePeer, patience: Patience
 ) -> GetModelInfoResponse:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience.attempts * patience.interval
     wait = FIRST_INTERVAL
     while True:
         try:
-            answer = await peer.model_info(service, patience.timeout)
+            answer = await peer.model_info(service, patience.timeout, version)
+            header = answer.header.data
+            other = bool(id_ := header.get(MODEL, "")) and not id_.startswith(f"{version}.")
+            warnings = () if other and patience.new_version else compare_models(party, own, name, answer.model_info)
+            if other:
+                raise PeerError("it has another version of the model (model.version in the configs)")
+            if patience.agreed and id_ and AGREED_EXTENSION not in header.get(EXTENSIONS, "").split(","):
+                raise PeerError("it has not agreed on the new version with everybody yet")
         except PeerError as error:
             if error.code == ErrorCode.NOT_FOUND:
                 raise PeerError(
@@ -91,6 +105,6 @@ async def _ask(
             await asyncio.sleep(wait)
             wait = min(2 * wait, patience.interval, LONGEST_INTERVAL)
         else:
-            for warning in compare_models(party, own, name, answer.model_info):
+            for warning in warnings:
                 logger.warning("%s: %s", service, warning)
             return answer

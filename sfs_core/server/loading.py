@@ -13,6 +13,7 @@ from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
 from sfs_core.errors import ConfigError, SfsError
 from sfs_core.model.cache import fetch_package
+from sfs_core.model.consistency import model_version
 from sfs_core.model.disclosure import disclosures
 from sfs_core.model.package import Model, model_info, read_package
 from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
@@ -151,9 +152,13 @@ def open_model(
             "%s: nothing is precomputed: an operator of the first execution does not say that it works row by row",
             service.config.service,
         )
+    info = model_info(checked.model)
+    version = model_version(info, service.config.model.version)
     return ServedModel(
         service.config.service,
-        model_info(checked.model),
+        version,
+        f"{version}.{checked.model.digest[:16]}",
+        info,
         checked.graph.graph,
         executor,
         per_row=features is not None and features.missing == "per_row",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sfs_core.codec.dialect import BodyError
-from sfs_core.codec.execution import EXTENSIONS, PER_ROW_EXTENSION
+from sfs_core.codec.execution import AGREED_EXTENSION, EXTENSIONS, MODEL, MODEL_EXTENSION, PER_ROW_EXTENSION
 from sfs_core.errors import ErrorCode, RequestError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
@@ -72,14 +72,19 @@ class ModelInfoHandler:
             over = self._watch(GET_MODEL_INFO, service, info, request.header.data)
         self.answered.release()
         answer.service_spec.id = request.service_spec.id
-        model = self._models.get(request.service_spec.id)
+        version = request.header.data.get(MODEL, "") if self._identities is not None else ""
+        models, service_id = self._models, request.service_spec.id
+        model = models.of_version(service_id, version) if version else models.get(service_id)
         if model is None:
             answer.status.code, answer.status.msg = ErrorCode.NOT_FOUND, "the request names no service of this party"
         else:
             answer.status.code = ErrorCode.OK
             answer.model_info.CopyFrom(model.info)
-            if model.per_row:
-                answer.header.data[EXTENSIONS] = PER_ROW_EXTENSION
+            if self._identities is not None:  # callers have no use for what peers can do
+                answer.header.data[MODEL] = model.id
+                extensions = [MODEL_EXTENSION, *([PER_ROW_EXTENSION] if model.per_row else [])]
+                extensions += [AGREED_EXTENSION] if model.predictor is not None else []
+                answer.header.data[EXTENSIONS] = ",".join(extensions)
         if over is not None:
             over(answer.status.code, answer.status.msg)
         return encode_body(answer, info)

@@ -149,11 +149,11 @@ class ObservedPeer(PeerClient):
         future.add_done_callback(partial(self._over, "Execute", begin, span))
         return future
 
-    def model_info(self, service: str, timeout: float) -> asyncio.Future[GetModelInfoResponse]:
+    def model_info(self, service: str, timeout: float, version: str = "") -> asyncio.Future[GetModelInfoResponse]:
         """As of the base."""
         begin = time.perf_counter()
         span = self._span(GET_MODEL_INFO, service, None)
-        future = super().model_info(service, timeout)
+        future = super().model_info(service, timeout, version)
         future.add_done_callback(partial(self._over, "GetModelInfo", begin, span))
         return future
 

@@ -39,10 +39,15 @@ class Readiness:
         self._asked: dict[str, asyncio.Future[None]] = {}
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="sfs-check")
         self._following: asyncio.Future[None] | None = None
+        self._retiring = False
 
     def start(self) -> None:
         """Ask the sources from now on, in the background."""
         self._following = asyncio.ensure_future(self._follow())
+
+    def retire(self) -> None:
+        """Say from now on that this party is not ready: it is about to end."""
+        self._retiring = True
 
     def stop(self) -> None:
         """Ask nobody any more."""
@@ -93,17 +98,19 @@ class Readiness:
     # ------------------------------------------------------------------------- telling
     def is_ready(self, service: str) -> bool:
         """Whether predictions of a service are answered, as far as this party knows."""
-        return self._models[service].predictor is not None and service not in self._failing
+        model = self._models[service]
+        return model.predictor is not None and service not in self._failing and not self._retiring
 
     def page(self) -> tuple[int, str, bytes]:
         """`/ready`: 200 when every service is, else 503, and what is missing."""
         waiting = sorted(service for service, model in self._models.items() if model.predictor is None)
         failing = sorted(self._failing.keys() & self._models.keys())
-        ready = bool(self._models) and not waiting and not failing
+        ready = bool(self._models) and not (waiting or failing or self._retiring)
         body = {
             "ready": ready,
             "services": sorted(self._models),
             "waiting_for_peers": waiting,
             "failing_feature_sources": failing,
+            "stopping": self._retiring,
         }
         return 200 if ready else 503, "application/json", orjson.dumps(body)

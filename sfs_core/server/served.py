@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sfs_core.engine.batcher import Batcher
@@ -22,6 +21,8 @@ class ServedModel:
 
     Attributes:
         service: the service id.
+        version: what its models have in common at all parties, see `model_version`.
+        id: names this party's package for that version to other parties.
         info: what other parties may know of the model.
         graph: this party's graph.
         executor: this party's part of requests.
@@ -32,6 +33,8 @@ class ServedModel:
     """
 
     service: str
+    version: str
+    id: str
     info: ModelInfo
     graph: Graph
     executor: Executor
@@ -41,8 +44,38 @@ class ServedModel:
     agreed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-ServedModels = Mapping[str, ServedModel]
-"""By service id."""
+class ServedModels(dict[str, ServedModel]):
+    """What callers of each service get, by service id; and beside it further versions, that peers may name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._named: dict[tuple[str, str], ServedModel] = {}
+
+    def add(self, model: ServedModel) -> None:
+        """Have peers find a model by its id."""
+        self._named[model.service, model.id] = model
+
+    def remove(self, model: ServedModel) -> None:
+        """Have peers find it no more."""
+        self._named.pop((model.service, model.id), None)
+
+    def named(self, service: str, id_: str) -> ServedModel | None:
+        """The model with this id."""
+        return self._named.get((service, id_))
+
+    def of_version(self, service: str, version: str) -> ServedModel | None:
+        """The model of a version, or, where there is none, what callers get."""
+        current = self.get(service)
+        if current is not None and current.version != version:
+            for model in self._named.values():
+                if (model.service, model.version) == (service, version):
+                    return model
+        return current
+
+    @property
+    def every(self) -> list[ServedModel]:
+        """All versions of all services."""
+        return list(self._named.values())
 
 
 def service_label(models: ServedModels, service: str) -> str:

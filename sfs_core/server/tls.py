@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from sfs_core.config.address import read_address
 from sfs_core.config.certificates import client_context, server_context
 from sfs_core.config.loader import LoadedConfig
 from sfs_core.config.schema import ServerConfig
@@ -39,15 +38,15 @@ class ServerTls:
         make = partial(server_context, client_certificates=wanted)
         return self._followed(FollowedContext(f"the {port} port", tls_files(tls, self._base), make))
 
-    def with_peer(self, party: str) -> ChannelTls | None:
-        """How a party is called over TLS; None for plain calls."""
+    def with_peer(self, party: str) -> Callable[[str], ChannelTls] | None:
+        """How a party is called over TLS, by the host at which it is; None for plain calls."""
         tls = self._config.tls_with(party)
         if tls is None:
             return None
         make = partial(client_context, alpn=["h2"] if self._config.link.protocol == "h2:grpc" else ())
         context = self._followed(FollowedContext(f"calls to {party}", tls_files(tls, self._base), make))
-        name = tls.server_name or read_address(self._config.parties[party].address).host
-        return ChannelTls(context, name, self._config.identity_names(party))
+        names = self._config.identity_names(party)
+        return lambda host: ChannelTls(context, tls.server_name or host, names)
 
     def _followed(self, context: FollowedContext) -> FollowedContext:
         self._contexts.append(context)

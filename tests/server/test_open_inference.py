@@ -234,6 +234,7 @@ async def test_what_is_missing_is_named() -> None:
         "services": ["broken", "early", "none", "well"],
         "waiting_for_peers": ["early"],
         "failing_feature_sources": ["broken"],
+        "stopping": False,
     }
     assert [name for name in served if watch.is_ready(name)] == ["well", "none"]
     del served["early"], served["broken"]

@@ -1,0 +1,76 @@
+"""A party that is asked to end says so first, and loses no request."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import threading
+from pathlib import Path
+
+from tests.support.clusters import linear_files
+from tests.support.processes import wait_for
+
+PARTIES = ("alice", "bob")
+IDS = ["a", "b"]
+COLUMNS = {"alice": {"x": [1.0, 2.0]}, "bob": {"y": [10.0, 20.0]}}
+BODY = json.dumps(
+    {"service_spec": {"id": "linear"}, "fs_params": {party: {"query_datas": IDS} for party in PARTIES}}
+).encode()
+
+
+class Caller(threading.Thread):
+    """Asks over connections that it keeps as long as the server lets it, until it cannot connect anew."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+        self.answers: list[tuple[int, bool]] = []
+        """Per answer its HTTP status, and whether the server closes the connection."""
+        self.lost = 0
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        while True:
+            try:
+                connection.connect()
+            except OSError:
+                return
+            closed = False
+            while not closed:
+                try:
+                    connection.request("POST", "/PredictionService/Predict", BODY, {"Content-Type": "application/json"})
+                    response = connection.getresponse()
+                    code = json.loads(response.read())["status"]["code"]
+                except (OSError, http.client.HTTPException):
+                    self.lost += 1
+                    break
+                closed = response.will_close
+                self.answers.append((code, closed))
+            connection.close()
+
+
+def test_a_party_that_ends_tells_load_balancers_and_answers_meanwhile(tmp_path: Path) -> None:
+    files = linear_files(tmp_path, IDS, COLUMNS, shutdown={"notice": 1.0})
+    with files.running() as parties:
+        alice = parties["alice"]
+        callers = [Caller(alice.service_port) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        wait_for(lambda: all(len(caller.answers) > 20 for caller in callers), "answers")
+        assert not any(closed for caller in callers for _, closed in caller.answers[:20])
+        alice.process.send_signal(signal.SIGTERM)
+
+        def stopping() -> bool:
+            status, body = alice.request("GET", "/ready")
+            return status == 503 and json.loads(body)["stopping"]
+
+        wait_for(stopping, "alice says that it stops")
+        told = len(callers[0].answers)
+        wait_for(lambda: len(callers[0].answers) > told + 20, "it answers meanwhile")
+        assert alice.process.wait(timeout=15) == 0
+        for caller in callers:
+            caller.join(timeout=20)
+            assert {code for code, _ in caller.answers} == {1}
+            assert all(closed for _, closed in caller.answers[-3:])
+            assert caller.lost <= 1  # connected in the moment in which the port was closed
