@@ -14,6 +14,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from sfs_core.codec.execution import names_unknown_model
+from sfs_core.errors import SfsError
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.replicas import Replicas
 from sfs_core.link.retry import FailureKind, RetryPolicy
@@ -181,8 +182,12 @@ class BalancedChannel(Channel):
 
     def _use(self, addresses: Sequence[str]) -> None:
         for address in addresses:
-            if address not in self._replicas:
+            if address in self._replicas:
+                continue
+            try:
                 self._replicas[address] = _Replica(address, self._open_channel(address))
+            except SfsError as error:
+                logger.warning("%s: a replica cannot be used: %s", self.party, error.public_text())
         for address in self._replicas.keys() - set(addresses):
             retired = self._replicas.pop(address)
             if not retired.under_way:
