@@ -80,10 +80,11 @@ class ModelInfoHandler:
         else:
             answer.status.code = ErrorCode.OK
             answer.model_info.CopyFrom(model.info)
-            if self._identities is not None:  # callers have no use for what peers can do
+            extensions = [PER_ROW_EXTENSION] if model.per_row else []
+            if version:  # who asks for one knows what this is
                 answer.header.data[MODEL] = model.id
-                extensions = [MODEL_EXTENSION, *([PER_ROW_EXTENSION] if model.per_row else [])]
-                extensions += [AGREED_EXTENSION] if model.predictor is not None else []
+                extensions += [MODEL_EXTENSION, *([AGREED_EXTENSION] if model.predictor is not None else [])]
+            if extensions:
                 answer.header.data[EXTENSIONS] = ",".join(extensions)
         if over is not None:
             over(answer.status.code, answer.status.msg)
