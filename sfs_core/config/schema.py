@@ -195,9 +195,9 @@ class Limits(_Section):
     Absent: four times `max_body`."""
     max_waiting_rows: int = Field(default=1_000_000, gt=0)
     """Rows of one service that wait for a round, see `batching`; further requests are refused."""
-    target_latency: Seconds | None = 0.05
+    target_latency: Seconds | None = None
     """How long predictions may take before fewer are let in at a time and the others refused; where they take longer
-    without load, twice as long as that. null: only `max_concurrency` counts. See docs/operations.md."""
+    without load, twice as long as that. Absent: only `max_concurrency` counts. See docs/operations.md."""
     write_timeout: Seconds = 30.0
     """How long a client may take nothing of what has piled up for it, before it is hung up on."""
 
