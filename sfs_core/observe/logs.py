@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import orjson
 
@@ -104,14 +104,22 @@ class RotatingFile(RotatingFileHandler):
             super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """Count what was lost, and say so at most once a minute."""
+        """Count what was lost, and say so at most once a minute, as soon as it can be said."""
         self._lost += 1
         now = time.monotonic()
         if not self._complained or now - self._complained > COMPLAIN_SECONDS:
-            self._complained = now
             error = sys.exc_info()[1]
             reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-            print(f"warning: {self._lost} log line(s) could not be written: {reason}", file=sys.stderr)  # noqa: T201
+            with contextlib.suppress(OSError):  # standard error may go to the same disk
+                print(f"warning: {self._lost} log line(s) could not be written: {reason}", file=sys.stderr)  # noqa: T201
+                self._complained = now
+
+
+class Console(logging.StreamHandler[TextIO]):
+    """Standard error; what it does not take is left out, for there is nobody else to tell."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Nothing."""
 
 
 def configure_logs(settings: Logging) -> None:
@@ -122,7 +130,7 @@ def configure_logs(settings: Logging) -> None:
     """
     handlers: list[logging.Handler] = []
     if settings.console:
-        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers.append(Console(sys.stderr))
     if settings.file is not None:
         handlers.append(RotatingFile(settings.file, settings.max_file_bytes, settings.max_files))
     for handler in handlers:

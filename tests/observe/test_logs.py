@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import re
@@ -94,4 +96,29 @@ def test_a_full_disk_loses_lines_and_nothing_else(capsys: pytest.CaptureFixture[
     for _ in range(3):
         logger.error("lost")
     assert capsys.readouterr().err == "warning: 1 log line(s) could not be written: No space left on device\n"
+    handler.close()
+
+
+class FullDisk(io.StringIO):
+    """A stream with no room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_nobody_fails_where_standard_error_is_on_the_full_disk_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = RotatingFile(Path("/dev/full"), 0, 1)
+    logger = logging.getLogger("sfs.server")
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stderr", FullDisk())
+        configure_logs(Logging())
+        logging.getLogger().addHandler(handler)
+        handler.handleError(logging.makeLogRecord({}))
+        logger.error("lost")
+    logging.getLogger().handlers = [handler]
+    logger.error("lost, too")
+    assert "log line(s) could not be written: No space left on device" in capsys.readouterr().err
     handler.close()

@@ -36,7 +36,7 @@ class Callers:
 
     Args:
         count: how many.
-        seconds: for how long they begin new requests.
+        seconds: for how long they begin new requests, unless `Generator.stop` ends it; may be infinite.
     """
 
     count: int
@@ -106,6 +106,7 @@ class Generator:
         self._order = itertools.cycle(range(len(messages)))
         self._under_way: dict[Call, None] = {}
         self._samples = Samples()
+        self._end = 0.0
         self._next: Callable[[bool], None] | None = None
         self._idle: asyncio.Event | None = None
         transport.finished = self._finished
@@ -131,6 +132,15 @@ class Generator:
             await asyncio.gather(sweeping, return_exceptions=True)
         return self._samples
 
+    @property
+    def samples(self) -> Samples:
+        """What was measured so far in the slice that is under way, or in the last one."""
+        return self._samples
+
+    def stop(self) -> None:
+        """Have callers begin no further requests in this slice."""
+        self._end = 0.0
+
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.close()
@@ -138,12 +148,12 @@ class Generator:
     # --------------------------------------------------------------- closed loop
     async def _run_callers(self, load: Callers, begin: float) -> None:
         loop = asyncio.get_running_loop()
-        end = begin + load.seconds
+        self._end = begin + load.seconds
         over = asyncio.Event()
 
         def ask() -> None:
             now = time.perf_counter()
-            if now < end:
+            if now < self._end:
                 self._begin(now)
             else:
                 over.set()
