@@ -9,17 +9,15 @@ in each result. "From stock": random encryptions of zero were made beforehand, w
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable
 from typing import Any
 
-os.environ |= {"SFS_PHE_NOISE_STOCK": "0", "SFS_PHE_WORKERS": "0"}  # stocks are filled by hand, one core counts
-
 import numpy as np
 from gmpy2 import mpz
 from sfs_op_phe.building import encrypt_intercept, encrypt_weights
+from sfs_op_phe.config import PheConfig
 from sfs_op_phe.dot_product import PheDotProduct
 from sfs_op_phe.keyring import Keyring, keyring_of, read_public_key, read_secret_key
 from sfs_op_phe.matrices import write_cipher_matrix, write_plain_matrix
@@ -36,6 +34,7 @@ except ImportError:
     heu_numpy = heu_phe = None
 
 SCALE = 1 << 26
+OPTIONS = PheConfig(noise_stock=0, workers=0)  # stocks are filled by hand, one core counts
 ROUNDS = 5
 
 
@@ -84,7 +83,7 @@ def dot_product(cluster: Cluster, keyring: Keyring, kit: Any, num_features: int,
         "result_col_name": AttributeValue("s", "y"),
         "rand_number_col_name": AttributeValue("s", "rand"),
     }
-    operator = PheDotProduct(NodeSpec("dot", "PHE_2P_DOT_PRODUCT", "0.0.1", (), attributes))
+    operator = PheDotProduct(NodeSpec("dot", "PHE_2P_DOT_PRODUCT", "0.0.1", (), attributes), OPTIONS)
     operator.prepare(cluster)
     values = np.random.default_rng(2).normal(size=(num_rows, num_features))
     features = Batch.from_matrix(operator.input_schemas()[0], values)
@@ -156,7 +155,7 @@ def main() -> None:
         theirs = read_secret_key(keys.secret_key().serialize(), public)
     public_keys = {"alice": own.public.to_bytes(), "bob": theirs.public.to_bytes()}
     cluster = Cluster("alice", ("alice", "bob"), public_keys, own.to_bytes(), SCALE)
-    keyring = keyring_of(cluster)
+    keyring = keyring_of(cluster, OPTIONS)
     print("| µs per row | ours | from stock | HEU | faster |\n|---|---|---|---|---|")
     for num_features, num_rows in ((10, 1), (10, 100), (100, 1), (100, 100)):
         dot_product(cluster, keyring, kit, num_features, num_rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,11 +28,12 @@ _EGRESS: Final[dict[Egress, str]] = {
     "features": "features leave this process",
 }
 _SECTIONS: Final = {
-    "feature_source": ("features:\n  source:\n    name: ", "    "),
-    "model_source": ("model:\n  source:\n    name: ", "    "),
-    "authenticator": ("callers:\n  authenticators:\n    - name: ", "      "),
+    "feature_source": ("features:\n  source:\n    name: {}", "    "),
+    "model_source": ("model:\n  source:\n    name: {}", "    "),
+    "operator": ("operators:\n  {}:", "    "),
+    "authenticator": ("callers:\n  authenticators:\n    - name: {}", "      "),
 }
-"""Where in a config a component of a kind is chosen, and how far its options are indented there."""
+"""Where in a config a component of a kind is chosen or set, and how far its options are indented there."""
 _ATTRIBUTE_TYPES: Final = {
     "s": "string",
     "b": "bool",
@@ -146,16 +148,22 @@ def explain(
         hint = f"did you mean {nearest!r}?" if nearest else "`sfs plugins list` shows what is installed"
         raise PluginError(f"no component or plugin named {name!r} is installed", hint=hint)
     for plugin in plugins:
-        _explain_plugin(plugin)
+        _explain_plugin(registry, plugin)
     for each in found:
         _explain_component(registry, each, name)
 
 
-def _explain_plugin(plugin: PluginInfo) -> None:
+def _explain_plugin(registry: Registry, plugin: PluginInfo) -> None:
     print(f"plugin {plugin.id}, {plugin.status}{f': {plugin.reason}' if plugin.reason else ''}")
     print(f"from {plugin.provenance}, plugin API {plugin.api or 'unknown'}")
     if plugin.components:
         print_table(("kind", "name", "summary"), [(spec.title, spec.name, spec.summary) for spec in plugin.components])
+    if plugin.status == "active" and any(spec.kind == "operator" for spec in plugin.components):
+        with suppress(PluginError):  # they have different options, or cannot be imported: `explain` of each tells
+            config = registry.operator_options(plugin.id)
+            if config.model_fields:
+                print("\nOptions of its operators:")
+                _explain_options(config.model_json_schema(), "operator", plugin.id)
     print()
 
 
@@ -196,6 +204,10 @@ def _explain_operator(registry: Registry, name: str) -> None:
                 for attribute in definition.attributes
             ],
         )
+    config = registry.operator(name).Config
+    if config.model_fields:
+        print("\nOptions in a config, under this name, or under the plugin's id for all of its operators:")
+        _explain_options(config.model_json_schema(), "operator", name)
 
 
 def _explain_options(schema: Mapping[str, Any], kind: Kind, name: str) -> None:
@@ -217,7 +229,7 @@ def _explain_options(schema: Mapping[str, Any], kind: Kind, name: str) -> None:
             ],
         )
     section, indent = _SECTIONS[kind]
-    print(f"\n{section}{name}")
+    print(f"\n{section.format(name)}")
     for option, its in options.items():
         if option in required:
             print(f"{indent}{option}: <{types[option]}>")

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, PydanticUserError
 
 from sfs_core.config.callers import AuthenticatorChoice
-from sfs_core.config.schema import ModelChoice, ServerConfig, Service, SourceChoice
+from sfs_core.config.schema import ModelChoice, OperatorOptions, ServerConfig, Service, SourceChoice
 from sfs_core.errors import PluginError
 from sfs_core.host.registry import Registry
 from sfs_core.sdk.specs import ComponentSpec
@@ -37,6 +37,7 @@ def json_schema(registry: Registry) -> JsonSchema:
     _offer_components(definitions, registry, "model_source", ModelChoice)
     _offer_components(definitions, registry, "feature_source", SourceChoice)
     _offer_components(definitions, registry, "authenticator", AuthenticatorChoice)
+    _offer_operators(schema, registry)
     _allow_placeholders(schema)
     definitions["Placeholder"] = _PLACEHOLDER
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "SFS config"}
@@ -59,6 +60,27 @@ def _offer_components(definitions: JsonSchema, registry: Registry, kind: _Source
     if specs:  # else any name will do: a list of no alternatives would not be a schema
         offers = [_component(definitions, registry, kind, spec, core) for spec in specs]
         definitions[model.__name__] = {"description": core["description"], "oneOf": offers}
+
+
+def _offer_operators(schema: JsonSchema, registry: Registry) -> None:
+    """Options under the names of operators, and of plugins whose operators share theirs."""
+    names = {spec.name for spec in registry.specs("operator")}
+    names |= {plugin.id for plugin in registry.plugins if any(spec.kind == "operator" for spec in plugin.components)}
+    offers = {name: offer for name in sorted(names) if (offer := _operator_options(schema["$defs"], registry, name))}
+    section = schema["properties"]["operators"]
+    schema["properties"]["operators"] = {**section, "properties": offers, "additionalProperties": False}
+    del schema["$defs"][OperatorOptions.__name__]
+
+
+def _operator_options(definitions: JsonSchema, registry: Registry, name: str) -> JsonSchema | None:
+    """The options of an operator or a plugin's operators; None where they cannot be set so."""
+    prefix = f"operator.{name}"
+    try:
+        options = registry.operator_options(name).model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
+    except (PluginError, PydanticUserError):
+        return None
+    definitions.update({f"{prefix}.{inner}": its for inner, its in options.pop("$defs", {}).items()})
+    return {**options, "title": name}
 
 
 def _component(

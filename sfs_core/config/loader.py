@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +24,15 @@ from sfs_core.sdk.context import PluginConfig, types_in
 from sfs_core.sdk.feature_source import FeatureSource
 from sfs_core.sdk.model_source import ModelSource
 
-__all__ = ["ConfigFile", "LoadedConfig", "LoadedFeatureSource", "LoadedService", "load", "read_config"]
+__all__ = [
+    "ConfigFile",
+    "LoadedConfig",
+    "LoadedFeatureSource",
+    "LoadedOperators",
+    "LoadedService",
+    "load",
+    "read_config",
+]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _SERVICE_KEYS: Final = ("service", "model", "features")
@@ -73,6 +81,19 @@ class LoadedService:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedOperators:
+    """Checked options of operators.
+
+    Args:
+        names: of the operators.
+        options: of each of them.
+    """
+
+    names: tuple[str, ...]
+    options: PluginConfig
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedConfig:
     """Everything a server is made from.
 
@@ -81,12 +102,19 @@ class LoadedConfig:
         services: with their components.
         registry: what is installed.
         authenticators: of callers, in their order, each with its checked options.
+        operators: those with options in the file, by the name that they have there: an operator's, or a plugin's id.
     """
 
     file: ConfigFile
     services: tuple[LoadedService, ...]
     registry: Registry
     authenticators: tuple[tuple[type[Authenticator], PluginConfig], ...] = ()
+    operators: Mapping[str, LoadedOperators] = field(default_factory=dict)
+
+    @property
+    def operator_options(self) -> dict[str, PluginConfig]:
+        """The options of operators that the file gives some to, by the operators' names."""
+        return {name: each.options for each in self.operators.values() for name in each.names}
 
     @property
     def config(self) -> ServerConfig:
@@ -147,10 +175,11 @@ def load(
     if config is not None:
         draft.check_tls(config)
     authenticators = draft.authenticators(registry)
+    operators = draft.operators(registry)
     if config is None or draft.problems:
         raise draft.problems.error()
     services = [_loaded(service, *components) for service, components in zip(config.services, found, strict=True)]
-    return LoadedConfig(draft.file(config), tuple(services), registry, tuple(filter(None, authenticators)))
+    return LoadedConfig(draft.file(config), tuple(services), registry, tuple(filter(None, authenticators)), operators)
 
 
 def _loaded(service: Service, model: _Component | None, sources: Sequence[_Component | None]) -> LoadedService:
@@ -242,6 +271,32 @@ class _Draft:
         count = len(choices) if isinstance(choices, list) else 0
         return [self._component((*at, i), AuthenticatorChoice, registry.authenticator) for i in range(count)]
 
+    def operators(self, registry: Registry) -> dict[str, LoadedOperators]:
+        """Options of operators that are right, by the names that the file has."""
+        blocks = self._at(("operators",))
+        found: dict[str, LoadedOperators] = {}
+        given: dict[str, str] = {}
+        for name, options in (blocks if isinstance(blocks, dict) else {}).items():
+            at = ("operators", name)
+            if not isinstance(options, Mapping):
+                continue  # which is among the problems already
+            try:
+                names = registry.operators_of(name)
+                config = registry.operator_options(name)
+            except PluginError as error:
+                self._add(at, error.message, error.hint)
+                continue
+            if twice := [each for each in names if each in given]:
+                self._add(
+                    at, f"{twice[0]} has options under {given[twice[0]]!r} already", "give all of them at one place"
+                )
+                continue
+            given.update((each, name) for each in names)
+            checked = self._options(config, options, at)
+            if checked is not None:
+                found[name] = LoadedOperators(names, checked)
+        return found
+
     def _component(self, at: Place, kind: type[SourceChoice], find: Any) -> _Component | None:
         options = self._at(at)
         if not isinstance(options, Mapping) or not isinstance(options.get("name"), str) or not options["name"]:
@@ -253,20 +308,24 @@ class _Draft:
             return None
         config: type[PluginConfig] = cls.Config
         own = {key: value for key, value in options.items() if key not in kind.model_fields}
-        self._hide_secrets(config, own)
+        checked = self._options(config, own, at)
+        return None if checked is None else (cls, checked)
+
+    def _options(self, config: type[PluginConfig], options: Mapping[str, Any], at: Place) -> PluginConfig | None:
+        """A plugin's options, checked; None where they are wrong."""
+        self._hide_secrets(config, options)
         try:
-            checked = self._validated(config, own, at)
+            return self._validated(config, options, at)
         except Exception as error:  # noqa: BLE001 - a plugin's code; its exception may quote what is not to be shown
             message = f"the plugin fails to check these options ({type(error).__name__})"
             self._add(at, message, "report this to the plugin's author")
             return None
-        return None if checked is None else (cls, checked)
 
     def _hide_secrets(self, config: type[PluginConfig], options: Mapping[str, Any]) -> None:
         for name, info in config.model_fields.items():
-            value = options.get(info.alias or name)
-            if isinstance(value, str) and SecretStr in types_in(info.annotation):
-                self.problems.hide(value, "**********")
+            if SecretStr in types_in(info.annotation):
+                for text in _texts_in(options.get(info.alias or name)):
+                    self.problems.hide(text, "**********")
 
     def _validated(self, model: type[_Model], value: Any, at: Place) -> _Model | None:
         try:
@@ -313,6 +372,14 @@ def _with_service_list(tree: Node) -> Node:
     rest = {key: value for key, value in tree.value.items() if key not in one}
     line = min((node.line for node in one.values()), default=tree.line)
     return Node({**rest, "services": Node([Node(one, line)], line)}, tree.line)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | Mapping):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(each)
 
 
 # --------------------------------------------------------------------- what pydantic found, in our words

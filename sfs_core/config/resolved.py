@@ -31,6 +31,7 @@ def resolved(loaded: LoadedConfig) -> dict[str, Any]:
         blocks = entry["features"]["sources"] if features.sources is not None else [entry["features"]]
         for block, part, source in zip(blocks, features.parts, service.feature_sources, strict=False):
             block["source"] = {"name": part.source.name, **_plain(source.options)}
+    document["operators"] = {name: _plain(each.options) for name, each in loaded.operators.items()}
     restored: dict[str, Any] = _with_placeholders(document, loaded.file.tree)
     return restored
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sfs_core.config.address import read_address, read_replicas
 from sfs_core.config.callers import Callers
@@ -29,6 +30,7 @@ __all__ = [
     "Listen",
     "Logging",
     "ModelPackage",
+    "OperatorOptions",
     "Peer",
     "Plugins",
     "Retry",
@@ -360,6 +362,16 @@ class Plugins(_Section):
     """Folders of one-file plugins (*.py) to load as well."""
 
 
+class OperatorOptions(_Section):
+    """Options of an operator, or of all operators of a plugin; all keys are the operators' own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Without the options, which may be secret."""
+        return iter(())
+
+
 class BulkScoring(_Section):
     """Bulk scoring of whole files, under the reference's control protocol."""
 
@@ -398,6 +410,8 @@ class ServerConfig(_Section):
     """Who may ask for predictions, and how much. Absent: everybody who reaches a port for callers."""
     plugins: Plugins = Plugins()
     """Which plugins may be loaded."""
+    operators: dict[str, OperatorOptions] = Field(default={})
+    """Options of operators, by an operator's name, or by a plugin's id for all of its operators; for all services."""
     logging: Logging = Logging()
     """What is logged, and where."""
     tracing: Tracing | None = None

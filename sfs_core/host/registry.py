@@ -15,6 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
+from packaging.utils import canonicalize_name
+
 from sfs_core.errors import ErrorCode, PluginError
 from sfs_core.host.discovery import LoadedPlugin, Observer, PluginInfo, describe, discover
 from sfs_core.host.known_plugins import KNOWN_PLUGINS
@@ -23,6 +25,7 @@ from sfs_core.sdk.specs import AuthenticatorSpec, ComponentSpec, FeatureSourceSp
 
 if TYPE_CHECKING:
     from sfs_core.sdk.authenticator import Authenticator
+    from sfs_core.sdk.context import PluginConfig
     from sfs_core.sdk.feature_source import FeatureSource
     from sfs_core.sdk.model_source import ModelSource
     from sfs_core.sdk.operator import Operator
@@ -96,6 +99,48 @@ class Registry:
         """
         found: type[Operator] = self._class("operator", name)
         return found
+
+    def operators_of(self, name: str) -> tuple[str, ...]:
+        """The operators that a config means by a name: the one of that name, or all of the plugin with that id.
+
+        Raises:
+            PluginError: there is no such operator or plugin, it cannot be used, or it has no operators (2).
+        """
+        if ("operator", name) in self._offers:
+            return (self._offer("operator", name).spec.name,)
+        by_id = {canonicalize_name(plugin.id): plugin for plugin in self.plugins}
+        plugin = by_id.get(canonicalize_name(name))
+        if plugin is None:
+            if name in KNOWN_PLUGINS.values():
+                raise _error("operator", f"plugin {name!r} is not installed", f"pip install {name}")
+            names = {each.id for each in self.plugins if _operators_in(each)} | {
+                spec.name for spec in self.specs("operator")
+            }
+            nearest = nearest_name(name, names)
+            hint = f"did you mean {nearest!r}?" if nearest else "`sfs plugins list` shows what is installed"
+            raise _error("operator", f"no operator or plugin named {name!r} is installed", hint)
+        if plugin.status != "active":
+            message, hint = _inactive(plugin)
+            raise _error("operator", f"{plugin.provenance} {message}", hint)
+        if not (operators := _operators_in(plugin)):
+            raise _error("operator", f"plugin {plugin.id!r} has no operators", "its other options belong elsewhere")
+        for each in operators:
+            self._offer("operator", each)  # which refuses those that another plugin has, too
+        return operators
+
+    def operator_options(self, name: str) -> type[PluginConfig]:
+        """The model of the options that a config gives under a name, see `operators_of`.
+
+        Raises:
+            PluginError: the plugin's operators have different ones, or one cannot be used (2).
+        """
+        operators = [self.operator(each) for each in self.operators_of(name)]
+        with_options = [each for each in operators if each.Config.model_fields]
+        configs = {each.Config for each in with_options or operators}
+        if len(configs) > 1 and with_options:
+            names = ", ".join(each.definition.name for each in with_options)
+            raise _error("operator", "its operators have different options", f"give them by operator: {names}")
+        return configs.pop()
 
     def feature_source(self, name: str) -> type[FeatureSource]:
         """The feature source class of that name, imported on first use.
@@ -212,6 +257,10 @@ class Registry:
         return self._classes[key]
 
 
+def _operators_in(plugin: PluginInfo) -> tuple[str, ...]:
+    return tuple(spec.name for spec in plugin.components if spec.kind == "operator")
+
+
 def _error(kind: Kind, message: str, hint: str) -> PluginError:
     return PluginError(message, code=_FACTS[kind].error_code, hint=hint)
 
@@ -276,7 +325,8 @@ def _class_problem(found: Any, base: type, spec: ComponentSpec) -> str:
         return f"does not implement {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}"
     if spec.kind == "operator":
         own = getattr(getattr(found, "definition", None), "name", None)
-        return "" if own == spec.name else f"calls itself {own!r}"
+        if own != spec.name:
+            return f"calls itself {own!r}"
     config_base: type = import_module("sfs_core.sdk.context").PluginConfig
     config = getattr(found, "Config", None)
     if not (isinstance(config, type) and issubclass(config, config_base)):

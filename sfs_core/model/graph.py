@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sfs_core.errors import GraphError
 from sfs_core.proto import op_pb2, serving_pb2
@@ -72,6 +72,9 @@ class HeKeys:
     public_key: bytes = field(repr=False)
     secret_key: bytes = field(repr=False)
     encode_scale: int = 0
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what holds a secret key is not pickled")
 
 
 @dataclass(frozen=True, slots=True)

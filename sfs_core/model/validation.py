@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 from sfs_core.batch import Schema
 from sfs_core.errors import ErrorCode, GraphError, PluginError, SfsError
 from sfs_core.model.graph import GRAPH_VERSION, Dispatch, Execution, Graph
+from sfs_core.sdk.context import PluginConfig
 from sfs_core.sdk.operator import NodeSpec, Operator
 
 __all__ = ["CheckedExecution", "CheckedGraph", "OperatorClass", "check_cluster", "check_graph"]
@@ -60,8 +61,15 @@ class CheckedGraph:
     warnings: tuple[str, ...]
 
 
-def check_graph(graph: Graph, operator_class: OperatorClass) -> CheckedGraph:
+def check_graph(
+    graph: Graph, operator_class: OperatorClass, options: Mapping[str, PluginConfig] | None = None
+) -> CheckedGraph:
     """Check a graph and build its operators.
+
+    Args:
+        graph: as read.
+        operator_class: finds an operator by its name.
+        options: of operators, by their names; those of others are at their defaults.
 
     A graph without cycles and with one exit node has no unreachable nodes, neither as a whole nor inside an
     execution; there is no check of its own for them.
@@ -75,7 +83,8 @@ def check_graph(graph: Graph, operator_class: OperatorClass) -> CheckedGraph:
     _check_nodes(graph, classes)
     exit_node = _check_shape(graph, classes)
     order = _topological_order(graph.nodes)
-    built = {node.name: _build(classes[node.name], node) for node in graph.nodes.values()}
+    options = options or {}
+    built = {node.name: _build(classes[node.name], node, options.get(node.op)) for node in graph.nodes.values()}
     _check_edges(graph, built)
     home = _check_membership(graph)
     executions = tuple(_checked_execution(graph, execution, order, home) for execution in graph.executions)
@@ -140,9 +149,9 @@ class _Built:
     output: Schema
 
 
-def _build(cls: type[Operator], node: NodeSpec) -> _Built:
+def _build(cls: type[Operator], node: NodeSpec, config: PluginConfig | None) -> _Built:
     try:
-        operator = cls(node)
+        operator = cls(node) if config is None else cls(node, config)
         built = _Built(operator, operator.input_schemas(), operator.output_schema())
     except SfsError as error:
         error.node = error.node or node.name

@@ -20,10 +20,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, NoReturn, get_args, get_origin, get_type_hints
+
+from pydantic import ValidationError
 
 from sfs_core.batch import Batch, Schema
 from sfs_core.errors import ErrorCode, GraphError
+from sfs_core.sdk.context import PluginConfig
 
 __all__ = [
     "Attribute",
@@ -153,6 +156,9 @@ class Cluster:
     secret_key: bytes = field(repr=False)
     encode_scale: int = 0
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("what holds a secret key is not pickled")
+
 
 def attr(description: str, *, default: Any = MISSING) -> Any:
     """Describe an attribute of an operator; with a default it is optional."""
@@ -204,8 +210,14 @@ class Operator(ABC):
     `returnable` (may end a graph), `mergeable` (takes the tables of several parties), `variable_inputs`
     (any number of parents), `exact_version` (a node's `op_version` must equal `version`).
     A subclass without `name=` is a shared base.
+
+    Attributes:
+        Config: the model of its options, which a config gives under `operators`; operators of one plugin may share it.
+        config: the options.
+        node: the node.
     """
 
+    Config: ClassVar[type[PluginConfig]] = PluginConfig
     definition: ClassVar[Definition]
     heavy: ClassVar[bool] = False
     """True: `compute` takes milliseconds and runs in a pool instead of on the event loop."""
@@ -244,14 +256,19 @@ class Operator(ABC):
             exact_version=exact_version,
         )
 
-    def __init__(self, node: NodeSpec) -> None:
+    def __init__(self, node: NodeSpec, config: PluginConfig | None = None) -> None:
         """Read the node's attributes, then `setup`.
+
+        Args:
+            node: of the graph.
+            config: the options, of type `Config`; by default all have their defaults.
 
         Raises:
             GraphError: a mandatory attribute is missing (code 2) or holds another type (code 7), the version does
-                not fit (code 7), or `setup` refuses the node.
+                not fit (code 7), an option has no default and is not given (code 3), or `setup` refuses the node.
         """
         self.node = node
+        self.config = self._default_config() if config is None else config
         definition = self.definition
         if definition.exact_version and node.op_version != definition.version:
             raise self._error(f"op_version {node.op_version!r} is not served", hint=f"needed: {definition.version}")
@@ -262,6 +279,17 @@ class Operator(ABC):
         except GraphError as error:
             error.node = error.node or node.name
             raise
+
+    def _default_config(self) -> PluginConfig:
+        try:
+            return self.Config()
+        except ValidationError as error:
+            missing = ", ".join(str(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"])
+            raise self._error(
+                f"options are missing in the config: {missing}",
+                code=ErrorCode.INVALID_ARGUMENT,
+                hint=f"give them as `operators: {{{self.definition.name}: {{…}}}}`",
+            ) from None
 
     def _attribute_value(self, attribute: Attribute) -> Any:
         found = self.node.attributes.get(attribute.name)

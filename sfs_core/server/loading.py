@@ -61,7 +61,7 @@ def check_model(
         progress=_LoggedProgress(service.config.service),
     )
     model = read_package(package)
-    checked = check_graph(model.graph, loaded.registry.operator)
+    checked = check_graph(model.graph, loaded.registry.operator, loaded.operator_options)
     check_cluster(checked, list(config.parties))
     for sentence in disclosures(checked):
         logger.info("%s: %s", service.config.service, sentence)

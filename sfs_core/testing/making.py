@@ -30,6 +30,7 @@ def make_operator(
     *,
     name: str = "node",
     version: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> AnyOperator:
     """The operator of a node, as a model that is loaded would make it.
 
@@ -39,9 +40,11 @@ def make_operator(
         parents: names of the nodes that it takes its inputs from.
         name: of the node.
         version: the node's `op_version`; None: the operator's own.
+        options: of the operator's `Config`; None: all at their defaults.
 
     Raises:
         GraphError: the operator refuses the node.
+        pydantic.ValidationError: the options are wrong.
         KeyError: it has no such attribute.
     """
     definition = cls.definition
@@ -51,7 +54,8 @@ def make_operator(
         for key, value in (attributes or {}).items()
     }
     op_version = definition.version if version is None else version
-    return cls(NodeSpec(name, definition.name, op_version, tuple(parents), values))
+    config = None if options is None else cls.Config(**options)
+    return cls(NodeSpec(name, definition.name, op_version, tuple(parents), values), config)
 
 
 def plugin_context(base_directory: Path | None = None, *, party: str = PARTY) -> PluginContext:

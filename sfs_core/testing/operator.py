@@ -17,9 +17,9 @@ from sfs_core.batch import Batch, Row, Schema
 from sfs_core.errors import GraphError, SfsError
 from sfs_core.host.registry import Kind
 from sfs_core.sdk.operator import AttributeValue, Cluster, ComputeContext, Operator
-from sfs_core.testing.contract import Contract, installed
+from sfs_core.testing.contract import installed
 from sfs_core.testing.making import PARTY, assert_fused_equals_single, make_operator, plain_rows
-from sfs_core.testing.source import assert_is_ours
+from sfs_core.testing.source import OptionsCase, OptionsContract, assert_is_ours
 
 __all__ = ["OperatorCase", "OperatorContract"]
 
@@ -30,11 +30,10 @@ Inputs = list[Any]  # per parent a Batch, or for a mergeable operator a list of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperatorCase:
+class OperatorCase(OptionsCase):
     """An operator in a node, and what it should compute.
 
     Args:
-        component: the operator's name.
         attributes: the node's, as plain values.
         inputs: per parent (one entry for an entry node) a table of at least two rows, as tuples in the order of
             `input_schemas()`; for a mergeable operator a list of such tables, one per party, of as many parties as it
@@ -51,7 +50,6 @@ class OperatorCase:
             others than in `inputs`.
     """
 
-    component: str
     attributes: Mapping[str, Any]
     inputs: Sequence[Any]
     expected: Table
@@ -64,7 +62,7 @@ class OperatorCase:
     execution_inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-class OperatorContract(Contract):
+class OperatorContract(OptionsContract):
     """Rules that every operator keeps; a subclass defines the fixture `case`, an `OperatorCase`."""
 
     contract_kind: ClassVar[Kind] = "operator"
@@ -75,7 +73,7 @@ class OperatorContract(Contract):
         """The case's operator, prepared; with other attributes where there are changes."""
         cls = installed().operator(case.component)
         attributes = {key: value for key, value in {**case.attributes, **(changes or {})}.items() if value is not None}
-        operator = make_operator(cls, attributes, case.parents, name=name)
+        operator = make_operator(cls, attributes, case.parents, name=name, options=case.options)
         operator.prepare(case.cluster)
         return operator
 

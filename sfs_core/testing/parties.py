@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sfs_core.codec.execution import (
     ExecuteCall,
@@ -55,6 +56,7 @@ def predictors(
     pool: ThreadPoolExecutor,
     *,
     per_row: bool = False,
+    operators: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Predictor]:
     """One predictor per party.
 
@@ -62,12 +64,14 @@ def predictors(
         packages: by party.
         features: options of each party's feature source, with its `name`.
         per_row: whether rows that are there are scored when others are missing.
+        operators: options of operators, by their names.
     """
+    configs = {name: registry.operator(name).Config(**options) for name, options in (operators or {}).items()}
     per_row_parties = frozenset(packages if per_row else ())
     executors, specified, graphs, infos = {}, {}, {}, {}
     for party, package in packages.items():
         model = read_package(package)
-        checked = check_graph(model.graph, registry.operator)
+        checked = check_graph(model.graph, registry.operator, configs)
         infos[party] = model_info(model)
         options = dict(features[party])
         cls = registry.feature_source(str(options.pop("name")))

@@ -41,7 +41,8 @@ def _blocks(path: str, block: Any, definitions: Mapping[str, Any]) -> Iterator[t
             (its.get("items", {}), "[]"),
             (its.get("additionalProperties", {}), ".<party>"),
         ):
-            if isinstance(each, dict) and (inner := _referred(each, definitions)):
+            inner = _referred(each, definitions) if isinstance(each, dict) else None
+            if inner and inner.get("properties"):  # else all options are components' own
                 yield from _blocks(f"{path}.{name}{suffix}".lstrip("."), inner, definitions)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sfs_core import Batch, Cluster, ComputeContext, ErrorCode, Operator, SfsError
 
+from .config import PheConfig
 from .keyring import Keyring, keyring_of
 from .matrices import CipherMatrix, PlainMatrix, cells_of
 from .numbers import check_scale
@@ -19,6 +20,8 @@ __all__ = ["PheOperator", "read_from"]
 class PheOperator(Operator):
     """Base of the encrypted operators."""
 
+    Config = PheConfig
+    config: PheConfig
     heavy = True
     discloses = "values that are encrypted or masked"
     _keyring: Keyring | None = None
@@ -30,7 +33,7 @@ class PheOperator(Operator):
             GraphError: the keys or the scale of the model cannot be served (code 7).
         """
         check_scale(cluster.encode_scale)
-        keyring = keyring_of(cluster)
+        keyring = keyring_of(cluster, self.config)
         self.make_tables(keyring)
         self._keyring = keyring
 

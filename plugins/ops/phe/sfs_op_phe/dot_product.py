@@ -12,7 +12,7 @@ from gmpy2 import mpz, powmod
 from sfs_core import Batch, ComputeContext, ErrorCode, GraphError, Schema, attr, numeric_type
 
 from .base import PheOperator
-from .keyring import Keyring, number_setting
+from .keyring import Keyring
 from .keys import PublicKey
 from .matrices import (
     read_cipher_matrix,
@@ -112,8 +112,8 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
         except WireError as error:
             raise self._unreadable("intercept_ciphertext", error) from None
         self._masks, self._noise, self._own_noise = keyring.their_masks, keyring.their_noise, keyring.own_noise
-        memory = number_setting("SFS_PHE_TABLE_MB", 256, least=0) << 20
-        self._sums = WeightedSums([key.leave(weight) for weight in weights], key, memory)
+        self._sums = WeightedSums([key.leave(weight) for weight in weights], key, keyring.table_memory)
+        keyring.table_memory -= self._sums.memory
 
     def _check_key(self, representative: mpz, keyring: Keyring) -> None:
         """What this party can decrypt to a plausible number was encrypted under the wrong key."""
@@ -172,12 +172,16 @@ class WeightedSums:
         weights: residues.
         key: what encrypts them.
         memory: bytes that tables may take; where wide tables do not fit, narrow ones or none are used.
+
+    Attributes:
+        memory: bytes that the tables take.
     """
 
     def __init__(self, weights: Sequence[mpz], key: PublicKey, memory: int) -> None:
         self._weights, self._modulus = weights, key.modulus
         sizes = {width: len(weights) * FixedBase.memory(key.modulus, _TABLE_BYTES, width) for width in (8, 4)}
         width = next((width for width, size in sizes.items() if size <= memory), None)
+        self.memory = sizes[width] if width else 0
         self._tables = [FixedBase(weight, key.modulus, _TABLE_BYTES, width) for weight in weights] if width else None
 
     def of(self, rows: Sequence[Sequence[int]]) -> list[mpz]:

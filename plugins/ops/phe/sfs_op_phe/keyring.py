@@ -6,69 +6,24 @@ import os
 import secrets
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import Final
 from weakref import WeakKeyDictionary
 
 from gmpy2 import mpz
 
 from sfs_core import Cluster, ErrorCode, GraphError
 
-from .keys import DEFAULT_DIGIT_BITS, DIGIT_SIZES, LEAST_BITS, PublicKey, SecretKey
+from .config import PheConfig
+from .keys import DIGIT_SIZES, PublicKey, SecretKey
 from .numbers import MASK_BITS, are_short, out_of_range
-from .okamoto_uchiyama import OuPublicKey, OuSecretKey
-from .paillier import PaillierPublicKey, PaillierSecretKey
+from .schemes import fingerprint, read_public_key, read_secret_key
 from .stock import Stock
 from .tokens import TokenBox
-from .wire import WireError, split_tag
+from .wire import WireError
 from .workers import workers_of
 
-__all__ = ["Keyring", "keyring_of", "number_setting", "read_public_key", "read_secret_key"]
-
-_PUBLIC: Final[dict[int, type[OuPublicKey | PaillierPublicKey]]] = {1: OuPublicKey, 4: PaillierPublicKey}
-_NAMES: Final = {
-    0: "mock (no encryption)",
-    1: "OU",
-    2: "IPCL Paillier",
-    3: "GPU Paillier",
-    4: "ZPaillier",
-    5: "FPaillier",
-    6: "IC-Paillier",
-    7: "Clustar FPGA",
-    8: "EC ElGamal",
-    10: "DGK",
-    11: "Damgard-Jurik",
-}
-
-
-def read_public_key(
-    data: bytes, digit_bits: int = DEFAULT_DIGIT_BITS, least_bits: int = LEAST_BITS
-) -> OuPublicKey | PaillierPublicKey:
-    """A party's public key.
-
-    Raises:
-        WireError: it is none, is of a scheme that is not served, or cannot protect anything.
-    """
-    payload, scheme = split_tag(data)
-    if scheme not in _PUBLIC:
-        name = _NAMES.get(scheme, f"number {scheme}")
-        raise WireError(f"keys of scheme {name} are not served, only OU and ZPaillier")
-    return _PUBLIC[scheme].from_payload(payload, digit_bits, least_bits)
-
-
-def read_secret_key(data: bytes, public: PublicKey) -> SecretKey:
-    """The secret key of a public key.
-
-    Raises:
-        WireError: it is none, or of another public key.
-    """
-    payload, scheme = split_tag(data)
-    if scheme != public.scheme:
-        raise WireError("the secret key is of another scheme than the public key")
-    if isinstance(public, OuPublicKey):
-        return OuSecretKey.from_payload(payload, public)
-    assert isinstance(public, PaillierPublicKey)
-    return PaillierSecretKey.from_payload(payload, public)
+__all__ = ["Keyring", "keyring_of"]
 
 
 class Keyring:
@@ -83,33 +38,27 @@ class Keyring:
         scale: fixed-point scale of weights.
         tokens: keeps this party's selections while they travel.
         workers: calculate in other processes.
+        table_memory: bytes that further tables of weights may take.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, config: PheConfig) -> None:
         others = [name for name in cluster.parties if name != cluster.party]
         if len(others) != 1:
             raise GraphError(f"encrypted models are for two parties, the cluster has {len(cluster.parties)}")
-        digit_bits = number_setting("SFS_PHE_DIGIT_BITS", DEFAULT_DIGIT_BITS, least=8)
         self.party, self.peer, self.scale = cluster.party, others[0], cluster.encode_scale
-        self.own = self._public(cluster, self.party, digit_bits)
-        self.theirs = self._public(cluster, self.peer, digit_bits)
+        self.own = self._public(cluster, self.party, config.digit_bits)
+        self.theirs = self._public(cluster, self.peer, config.digit_bits)
         if self.own.scheme != self.theirs.scheme:
             raise GraphError(
                 f"{self.party}'s keys are of scheme {self.own.scheme_name}, {self.peer}'s of {self.theirs.scheme_name}"
             )
         if self.own.n == self.theirs.n:
             raise GraphError("both parties have the same key pair", hint="each party serves its own package")
-        if not cluster.secret_key:
-            raise GraphError(
-                f"party {self.party} has no secret key", hint="its model package must hold he_config with sk_buf"
-            )
-        try:
-            self.secret = read_secret_key(cluster.secret_key, self.own)
-        except WireError as error:
-            raise _unfit(error, self.party) from None
-        self.tokens = TokenBox(cluster.secret_key)
-        self.workers = workers_of(number_setting("SFS_PHE_WORKERS", os.cpu_count() or 1, least=0))
-        self._stock_limit = number_setting("SFS_PHE_NOISE_STOCK", 1 << 15, least=0)
+        self.secret = self._secret(cluster, config)
+        self.tokens = TokenBox(self.secret.to_bytes())
+        self.workers = workers_of((os.cpu_count() or 1) if config.workers is None else config.workers)
+        self._stock_limit = config.noise_stock
+        self.table_memory = config.table_memory
 
     def decrypt(self, representatives: Sequence[mpz], bits: int, what: str) -> list[int]:
         """The messages of ciphertexts under the own key.
@@ -131,7 +80,7 @@ class Keyring:
         for digit_bits in DIGIT_SIZES:
             (number,) = self.secret.decrypt([self.own.from_digits(representative, digit_bits)])
             if digit_bits != self.own.digit_bits and number.bit_length() <= bits:
-                return f"the peer writes {digit_bits}-bit digits: set SFS_PHE_DIGIT_BITS={digit_bits} at this party"
+                return f"the peer writes {digit_bits}-bit digits: set `digit_bits: {digit_bits}` at this party"
         return ""
 
     @cached_property
@@ -159,6 +108,29 @@ class Keyring:
 
         return Stock(make, self._stock_limit)
 
+    def _secret(self, cluster: Cluster, config: PheConfig) -> SecretKey:
+        """This party's secret key: of its package, else the one of the config that belongs to its public key."""
+        if cluster.secret_key:
+            try:
+                return read_secret_key(cluster.secret_key, self.own)
+            except WireError as error:
+                raise _unfit(error, self.party) from None
+        keys = config.secret_key_bytes()
+        for key in keys:
+            with suppress(WireError):
+                return read_secret_key(key, self.own)
+        if keys:
+            raise GraphError(
+                f"party {self.party}: none of the {len(keys)} secret_keys of the config is that of the public key "
+                f"{fingerprint(self.own)} of its model package",
+                hint="`sfs he inspect FILE` shows which public key a key file or a package has",
+            )
+        raise GraphError(
+            f"party {self.party} has no secret key",
+            hint="its model package must hold he_config with sk_buf, or its config "
+            "`operators: {sfs-op-phe: {secret_keys: [...]}}`",
+        )
+
     @staticmethod
     def _public(cluster: Cluster, party: str, digit_bits: int) -> PublicKey:
         data = cluster.public_keys.get(party)
@@ -178,32 +150,18 @@ def _unfit(error: WireError, party: str) -> GraphError:
     )
 
 
-_keyrings: WeakKeyDictionary[Cluster, Keyring] = WeakKeyDictionary()
+_keyrings: WeakKeyDictionary[Cluster, dict[PheConfig, Keyring]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def keyring_of(cluster: Cluster) -> Keyring:
-    """The keyring of a cluster, made at the first call.
+def keyring_of(cluster: Cluster, config: PheConfig) -> Keyring:
+    """The keyring of a cluster, made at the first call; operators with equal options share it.
 
     Raises:
         GraphError: the cluster cannot serve an encrypted model.
     """
     with _lock:
-        keyring = _keyrings.get(cluster)
-        if keyring is None:
-            keyring = _keyrings[cluster] = Keyring(cluster)
-        return keyring
-
-
-def number_setting(name: str, default: int, *, least: int) -> int:
-    """A whole number from the environment.
-
-    Raises:
-        GraphError: it is none, or too small.
-    """
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise GraphError(f"the environment variable {name} must be a whole number, at least {least}")
-    return int(text)
+        keyrings = _keyrings.setdefault(cluster, {})
+        if config not in keyrings:
+            keyrings[config] = Keyring(cluster, config)
+        return keyrings[config]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,18 +12,14 @@ from sfs_op_phe.keys import SecretKey
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
 from sfs_op_phe.paillier import generate_paillier_keys
 
-from sfs_core import Cluster, ComputeContext, NodeSpec
-from sfs_core.sdk.operator import AttributeValue
+from sfs_core import Cluster, ComputeContext
+from sfs_core.testing import make_operator
 
 SCALE = 1 << 26
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _no_stock():
-    """Without threads that fill stocks beside the tests, and without processes."""
-    os.environ |= {"SFS_PHE_NOISE_STOCK": "0", "SFS_PHE_WORKERS": "0"}
-    yield
-    del os.environ["SFS_PHE_NOISE_STOCK"], os.environ["SFS_PHE_WORKERS"]
+ALONE = {"noise_stock": 0, "workers": 0}
+"""Without threads that fill stocks beside the tests, and without processes."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +44,15 @@ class Parties:
         return operator
 
 
-def make(cls: type[PheOperator], parents: tuple[str, ...] = ("parent",), node: str = "node", **values: Any) -> Any:
+def make(
+    cls: type[PheOperator],
+    parents: tuple[str, ...] = ("parent",),
+    node: str = "node",
+    options: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> Any:
     """An operator without keys."""
-    cases = {attribute.name: attribute.case for attribute in cls.definition.attributes}
-    attributes = {name: AttributeValue(cases[name], value) for name, value in values.items()}
-    return cls(NodeSpec(node, cls.definition.name, "0.0.1", parents, attributes))
+    return make_operator(cls, values, parents, name=node, options=ALONE | dict(options or {}))
 
 
 def context(party: str, requester: str) -> ComputeContext:

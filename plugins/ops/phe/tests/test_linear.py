@@ -282,7 +282,7 @@ def test_ciphertexts_of_another_digit_size_are_named_to_their_owner(model, parti
     table = Batch.from_rows(model.decrypt["bob"].input_schemas()[0], [(write_cipher_matrix(1, 1, 2, [foreign], key),)])
     with pytest.raises(SfsError, match="out of range") as caught:
         model.decrypt["bob"].compute(context("bob", "alice"), table)
-    assert "set SFS_PHE_DIGIT_BITS=64" in caught.value.detail
+    assert "set `digit_bits: 64` at this party" in caught.value.detail
     assert "64" not in str(caught.value)
 
 
