@@ -8,20 +8,21 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from sfs_core.cli.callers import find_target, read_ids
+from sfs_core.cli.access import Access, access_options
+from sfs_core.cli.callers import CalledService, find_service, read_ids
 from sfs_core.cli.tables import print_table
 from sfs_core.client.load.comparison import Contender, compare
 from sfs_core.client.load.figures import PERCENTILES, Figures, figures_of, percentile_name
 from sfs_core.client.load.generator import Arrivals, Callers, Generator, even_arrivals, random_arrivals
 from sfs_core.client.load.protocols import open_transport
 from sfs_core.client.load.questions import Questions, draw_questions
-from sfs_core.client.target import Target, parse_target
+from sfs_core.client.target import parse_target
 from sfs_core.errors import ErrorCode, RequestError
 
 __all__ = ["command", "expand_ids"]
@@ -58,6 +59,7 @@ _OUTPUT: Final = click.Path(dir_okay=False, allow_dash=True)
 @click.option("--score-column", default="score", show_default=True, help="The column of --expect that holds scores.")
 @click.option("--json", "json_file", type=_OUTPUT, help="Write all figures here; - for standard output.")
 @click.option("--csv", "csv_file", type=_OUTPUT, help="Write a line per target here; - for standard output.")
+@access_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -80,11 +82,13 @@ def command(
     score_column: str,
     json_file: str | None,
     csv_file: str | None,
+    access: Access,
 ) -> None:
     """Put load on one server, or on two by turns, and print rates, latencies and what went wrong.
 
     A TARGET is the config file of a running party, or a URL: http://HOST:PORT (protobuf bodies), http+json://…,
-    baidu_std://…, grpc://…; any server that speaks the protocol will do.
+    baidu_std://…, grpc://…; any server that speaks the protocol will do. Over TLS they begin with https://,
+    https+json://, baidu_stds://, grpcs://.
 
     With --rate, a request's latency counts from when it was due, however long the ones before it took: a server that
     stops for a second shows in all requests of that second. Exits with 1 if any answer was not right.
@@ -97,15 +101,15 @@ def command(
     if not wanted:
         raise click.UsageError("no ids given: use --ids or --ids-file")
     scores = _read_scores(expect, id_column, score_column) if expect else None
-    found = [(name, *find_target(name, service, parties)) for name in targets]
+    found = [find_service(name, service, parties) for name in targets]
     sent = _read_headers(headers)
     connections = callers or (8 if rate is None else _MOST_CONNECTIONS)
 
     async def measure() -> list[Figures]:
         contenders = []
-        for name, url, its_service, its_parties in found:
-            questions = draw_questions(its_service, its_parties, wanted, rows, scores=scores)
-            contenders.append(Contender(name, _generator(parse_target(url), questions, connections, timeout, sent)))
+        for name, called in zip(targets, found, strict=True):
+            questions = draw_questions(called.service, called.parties, wanted, rows, scores=scores)
+            contenders.append(Contender(name, _generator(called, access, questions, connections, timeout, sent)))
         load = _load(rate, arrivals, callers or 8)
         measured = await compare(contenders, load, seconds=seconds, slices=slices, warm_up=warm_up)
         return [figures_of(name, samples) for name, samples in measured.items()]
@@ -156,10 +160,24 @@ def _read_headers(headers: Sequence[str]) -> dict[str, str]:
 
 
 def _generator(
-    target: Target, questions: Questions, connections: int, timeout: float, headers: Mapping[str, str]
+    called: CalledService,
+    access: Access,
+    questions: Questions,
+    connections: int,
+    timeout: float,
+    headers: dict[str, str],
 ) -> Generator:
+    target = parse_target(called.url)
     json_bodies = target.protocol == "http"
-    transport = open_transport(target, _SERVICE, "Predict", connections=connections, seconds=timeout, headers=headers)
+    transport = open_transport(
+        target,
+        _SERVICE,
+        "Predict",
+        connections=connections,
+        seconds=timeout,
+        headers=access.headers(target, headers),
+        tls=access.tls(target, called.tls),
+    )
     check = questions.check_json if json_bodies else questions.check_message
     return Generator(transport, questions.bodies(json=json_bodies), check, timeout=timeout)
 

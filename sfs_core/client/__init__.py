@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sfs_core.client.errors import DeadlineError, ServiceError, UnavailableError
     from sfs_core.client.results import Prediction
     from sfs_core.client.sync import Client
+    from sfs_core.client.tls import Tls
 
 __all__ = [
     "AsyncClient",
@@ -25,6 +26,7 @@ __all__ = [
     "DeadlineError",
     "Prediction",
     "ServiceError",
+    "Tls",
     "UnavailableError",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "DeadlineError": "errors",
     "Prediction": "results",
     "ServiceError": "errors",
+    "Tls": "tls",
     "UnavailableError": "errors",
 }
 

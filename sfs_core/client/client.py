@@ -9,12 +9,14 @@ from typing import Final, Self, TypeVar
 
 from google.protobuf.message import Message
 
+from sfs_core.client.credentials import sent_headers
 from sfs_core.client.errors import DeadlineError, UnavailableError, service_error
 from sfs_core.client.requests import Features, Ids, build_request, row_count
 from sfs_core.client.results import Prediction, joined, prediction_of
 from sfs_core.client.tables import Table, scored_table, table_columns
 from sfs_core.client.target import parse_target
-from sfs_core.errors import ConfigError, ErrorCode
+from sfs_core.client.tls import Tls, channel_tls
+from sfs_core.errors import ErrorCode
 from sfs_core.link.channel import Channel, open_channel
 from sfs_core.link.outgoing import TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy, exponential_backoff
@@ -27,6 +29,8 @@ M = TypeVar("M", bound=Message)
 _APIS: Final = "secretflow.serving.apis"
 _CONNECT_SECONDS: Final = 5.0
 _FIRST_WAIT: Final = 0.05
+_LOOK_SECONDS: Final = 2.0
+"""Between two looks at the files of certificates."""
 _TABLE_REQUESTS: Final = 4
 """Requests under way at a time for one table."""
 
@@ -38,7 +42,7 @@ class AsyncClient:
 
     Args:
         url: where callers are answered, by a scheme that says how: `http://HOST:PORT` (protobuf bodies), `http+json`,
-            `grpc`, `baidu_std`.
+            `grpc`, `baidu_std`; over TLS `https`, `https+json`, `grpcs`, `baidu_stds`.
         service: the service id; each call may name another.
         parties: everybody who looks ids up, for calls that give one list of ids for all.
         timeout: seconds for everything that a request takes: connecting, retries, the answer.
@@ -47,9 +51,14 @@ class AsyncClient:
         api_key: sent as `X-API-Key`.
         token: sent as `Authorization: Bearer …`.
         headers: further HTTP headers or gRPC metadata of every request; `baidu_std` has no place for any.
+        tls: whom to believe and what to show, for URLs over TLS; by default what this machine trusts, and nothing.
+            Files that change are read again, for new connections.
+        plain_credentials: send credentials without TLS to other machines, too; only for ways that something else
+            protects.
 
     Raises:
-        ConfigError: the URL is no server's address, or credentials have no place in its protocol.
+        ConfigError: the URL is no server's address; credentials have no place in its protocol, or would go to another
+            machine in the clear; a certificate or key cannot be used.
     """
 
     def __init__(
@@ -63,14 +72,16 @@ class AsyncClient:
         api_key: str | None = None,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        plain_credentials: bool = False,
     ) -> None:
         target = parse_target(url)
         self._service = service
         self._parties = tuple(parties)
         self._timeout = timeout
-        self._headers = _sent_headers(api_key, token, headers or {})
-        if self._headers and target.protocol == "baidu_std":
-            raise ConfigError("baidu_std has no place for headers or credentials", hint="use http or grpc")
+        self._headers = sent_headers(target, api_key, token, headers, plain_credentials=plain_credentials)
+        self._tls = channel_tls(target, tls)
+        self._next_look = 0.0
         self._retry = RetryPolicy(retries, exponential_backoff(_FIRST_WAIT))
         self._target = target
         self._channel: Channel | None = None
@@ -198,27 +209,20 @@ class AsyncClient:
                 self._target.protocol,
                 connect_timeout=_CONNECT_SECONDS,
                 retry=self._retry,
+                tls=self._tls,
             )
         seconds = self._timeout if timeout is None else timeout
         name = f"{_APIS}.{service}"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
+        if self._tls is not None and loop.time() >= self._next_look:
+            self._next_look = loop.time() + _LOOK_SECONDS
+            self._tls.context.refresh()
         try:
             return await self._channel.call(name, method, request, response_type, seconds, self._headers)
         except TransportError as error:
-            text = error.message.replace("peer ", "the server at ", 1).replace("'", "")
+            address = self._target.address
+            text = error.message.replace(f"peer {address!r}", f"the server at {address}", 1)
             if error.kind is FailureKind.FINAL and loop.time() >= deadline:
                 raise DeadlineError(text) from None
-            raise UnavailableError(text, may_have_run=error.kind is not FailureKind.NOT_RUN) from None
-
-
-def _sent_headers(api_key: str | None, token: str | None, headers: Mapping[str, str]) -> dict[str, str]:
-    sent = dict(headers)
-    if api_key is not None:
-        sent["X-API-Key"] = api_key
-    if token is not None:
-        sent["Authorization"] = f"Bearer {token}"
-    for name, value in sent.items():
-        if not (value and value.isascii() and value.isprintable() and value == value.strip()):
-            raise ConfigError(f"the value of header {name} is empty or has characters that headers cannot have")
-    return sent
+            raise UnavailableError(text, may_have_run=not error.kind.cannot_have_run) from None

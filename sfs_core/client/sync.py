@@ -12,6 +12,7 @@ from sfs_core.client.client import AsyncClient
 from sfs_core.client.requests import Features, Ids
 from sfs_core.client.results import Prediction
 from sfs_core.client.tables import Table
+from sfs_core.client.tls import Tls
 from sfs_core.proto import serving_pb2
 
 __all__ = ["Client"]
@@ -39,6 +40,8 @@ class Client:
         api_key: str | None = None,
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        plain_credentials: bool = False,
     ) -> None:
         self._client = AsyncClient(
             url,
@@ -49,6 +52,8 @@ class Client:
             api_key=api_key,
             token=token,
             headers=headers,
+            tls=tls,
+            plain_credentials=plain_credentials,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sfs-client", daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,13 +10,17 @@ from sfs_core.errors import ConfigError
 
 __all__ = ["Target", "parse_target"]
 
-_PLAIN: Final = {
+_PROTOCOLS: Final = {
     "http": "http:proto",
     "http+json": "http",
     "grpc": "h2:grpc",
     "baidu_std": "baidu_std",
+    "https": "http:proto",
+    "https+json": "http",
+    "grpcs": "h2:grpc",
+    "baidu_stds": "baidu_std",
 }
-_TLS: Final = ("https", "https+json", "grpcs", "baidu_stds")
+_OVER_TLS: Final = ("https", "https+json", "grpcs", "baidu_stds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +30,12 @@ class Target:
     Args:
         address: `host:port`.
         protocol: as `sfs_core.link.channel` names it.
+        tls: whether it is spoken to over TLS.
     """
 
     address: str
     protocol: str
+    tls: bool = False
 
     @property
     def host(self) -> str:
@@ -40,24 +47,33 @@ class Target:
         """The port alone."""
         return int(self.address.rpartition(":")[2])
 
+    @property
+    def is_local(self) -> bool:
+        """Whether what is sent stays on this machine, by the address itself: no name but localhost is looked up."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
 
 def parse_target(url: str) -> Target:
     """The target of `SCHEME://HOST:PORT`.
 
-    Schemes: `http` (protobuf bodies), `http+json`, `grpc`, `baidu_std`.
+    Schemes: `http` (protobuf bodies), `http+json`, `grpc`, `baidu_std`; over TLS `https`, `https+json`, `grpcs`,
+    `baidu_stds`.
 
     Raises:
-        ConfigError: it is no such address, or asks for TLS.
+        ConfigError: it is no such address.
     """
     scheme, mark, rest = url.strip().partition("://")
-    protocol = _PLAIN.get(scheme.lower())
-    if scheme.lower() in _TLS:
-        raise ConfigError(f"{scheme.lower()} is not spoken by this version's client", hint="ask through a TLS proxy")
+    scheme = scheme.lower()
+    protocol = _PROTOCOLS.get(scheme)
     host, colon, port = rest.rstrip("/").rpartition(":")
     if not mark or protocol is None:
-        raise ConfigError(f"{url!r} is no address of a server", hint=f"begin with one of {', '.join(_PLAIN)}://")
+        known = ", ".join(f"{each}://" for each in _PROTOCOLS)
+        raise ConfigError(f"{url!r} is no address of a server", hint=f"begin with one of {known}")
     if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise ConfigError(f"{url!r} is no address of a server", hint=f"{scheme}://HOST:PORT is expected")
     if any(c in host for c in "/?#@ ") or (":" in host and not host.startswith("[")):
         raise ConfigError(f"{url!r} is no address of a server", hint="a host and a port are expected and nothing else")
-    return Target(f"{host}:{port}", protocol)
+    return Target(f"{host}:{port}", protocol, scheme in _OVER_TLS)

@@ -65,7 +65,7 @@ class _Replica:
         self.failures += 1
         was_paused = bool(self.paused_until)
         self.on_trial = False
-        if not was_paused and kind is not FailureKind.NOT_RUN and self.failures < FAILURES:
+        if not was_paused and not kind.cannot_have_run and self.failures < FAILURES:
             return False
         self.paused_until = now + min(FIRST_PAUSE * 2**self.pauses, LONGEST_PAUSE)
         self.pauses += 1
@@ -146,7 +146,7 @@ class BalancedChannel(Channel):
             return
         assert isinstance(error, TransportError)
         self._failed(replica, now, error.kind)
-        if not (error.kind is FailureKind.NOT_RUN and self._send_elsewhere(call, tried)):
+        if not (error.kind.cannot_have_run and self._send_elsewhere(call, tried)):
             self._fail(call, error)
 
     def _send_elsewhere(self, call: OutgoingCall, tried: list[_Replica]) -> bool:

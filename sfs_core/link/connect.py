@@ -37,15 +37,15 @@ async def connect(
             transport, made = await loop.create_connection(
                 protocol, address.host, address.port, ssl=context, server_hostname=name
             )
-        if tls is not None:
-            _check_identity(party, transport, tls)
+        if tls is not None and tls.identities is not None:
+            _check_identity(party, transport, tls.identities)
         return made
     except TimeoutError:
         text = f"did not accept a connection within {seconds:g} s"
     except ssl.SSLCertVerificationError as error:
-        text, kind = f"is refused: certificate verify failed: {error.verify_message}", FailureKind.FINAL
+        text, kind = f"is refused: certificate verify failed: {error.verify_message}", FailureKind.UNTRUSTED
     except ssl.SSLError as error:
-        text, kind = f"cannot be spoken to over TLS: {words(error)}", FailureKind.FINAL
+        text, kind = f"cannot be spoken to over TLS: {words(error)}", FailureKind.UNTRUSTED
     except ConnectionRefusedError:
         text = "refused the connection"
     except socket.gaierror:
@@ -57,16 +57,16 @@ async def connect(
     raise TransportError(f"peer {party!r} {text}", kind)
 
 
-def _check_identity(party: str, transport: asyncio.BaseTransport, tls: ChannelTls) -> None:
+def _check_identity(party: str, transport: asyncio.BaseTransport, identities: frozenset[str]) -> None:
     """A certificate of the right authority may be another party's."""
     names = certificate_names(transport.get_extra_info("peercert") or {})
-    if not names & tls.identities:
+    if not names & identities:
         transport.close()
         text = (
             f"peer {party!r} is refused: its certificate is made out to {_listed(names)}, "
-            f"and not to {' or '.join(sorted(tls.identities))}"
+            f"and not to {' or '.join(sorted(identities))}"
         )
-        raise TransportError(text, FailureKind.FINAL)
+        raise TransportError(text, FailureKind.UNTRUSTED)
 
 
 def _listed(names: frozenset[str]) -> str:

@@ -1,29 +1,20 @@
-"""The calling side of gRPC.
-
-gRPC's own connections end at a unix socket of this process, from where each is spliced to a connection to the peer
-that is opened as those of the other protocols are: with their time limit, their errors, their options.
-"""
+"""The calling side of gRPC."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-import socket
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 
 from sfs_core.config.address import Address
-from sfs_core.link.connect import connect
-from sfs_core.link.grpc_library import grpc, private_folder
+from sfs_core.link.grpc_entrance import GrpcEntrance
+from sfs_core.link.grpc_library import grpc
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import RpcCode
-from sfs_core.link.sockets import guard
-from sfs_core.link.splice import GrpcEnd, SpliceEnd
 from sfs_core.link.text import short_text
 from sfs_core.link.tls import ChannelTls, loss_text
 
@@ -62,7 +53,7 @@ class GrpcChannel(Channel):
         self._used = False
         self._address = address
         self._connect_timeout = connect_timeout
-        self._entrance: _Entrance | None = None
+        self._entrance: GrpcEntrance | None = None
         self._grpc: Any = None
         self._calls: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -76,7 +67,7 @@ class GrpcChannel(Channel):
 
     def _open(self) -> None:
         if self._entrance is None:
-            self._entrance = _Entrance(self.party, self._address, self._connect_timeout, self._tls)
+            self._entrance = GrpcEntrance(self.party, self._address, self._connect_timeout, self._tls)
         options = [
             ("grpc.default_authority", self._address.authority),
             ("grpc.max_receive_message_length", _MAX_ANSWER),
@@ -169,89 +160,3 @@ def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, value) for name, value in lower if _METADATA_NAME.fullmatch(name) and _METADATA_VALUE.fullmatch(value)
     )
-
-
-class _Entrance:
-    """Where gRPC connects to; each connection leads on to the peer.
-
-    Attributes:
-        target: what gRPC calls it.
-        failure: why the peer was not reached when last tried; None if it was.
-    """
-
-    def __init__(self, party: str, address: Address, connect_timeout: float, tls: ChannelTls | None) -> None:
-        self._party = party
-        self._tls = tls
-        self._address = address
-        self._connect_timeout = connect_timeout
-        self._folder = private_folder()
-        self.target = f"unix:{quote(str(self._folder / 'peer'))}"
-        self.failure: TransportError | None = None
-        self._connections: dict[asyncio.Task[None], _Inner] = {}
-        self._closing = False
-        listening = socket.socket(socket.AF_UNIX)
-        listening.setblocking(False)
-        listening.bind(str(self._folder / "peer"))
-        listening.listen()
-        loop = asyncio.get_running_loop()
-        self._server = loop.create_task(loop.create_unix_server(lambda: _Inner(self), sock=listening))
-
-    def accept(self, inner: _Inner) -> None:
-        """Lead a connection of gRPC's on."""
-        if self._closing:
-            inner.finish()
-            return
-        task = asyncio.ensure_future(self._lead_on(inner))
-        self._connections[task] = inner
-        task.add_done_callback(self._connections.pop)
-
-    async def _lead_on(self, inner: _Inner) -> None:
-        try:
-            outer = await connect(self._party, self._address, self._connect_timeout, _Outer, self._tls)
-        except TransportError as error:
-            self.failure = error
-        else:
-            self.failure = None
-            inner.join(outer)
-            await inner.gone.wait()
-        inner.finish()
-
-    def close(self) -> None:
-        """Close all connections, and accept no more."""
-        self._closing = True
-        for task, inner in self._connections.items():
-            task.cancel()
-            inner.finish()
-
-    async def closed(self) -> None:
-        """Close all, and wait until they are."""
-        server = await self._server
-        server.close()
-        self.close()
-        if self._connections:
-            await asyncio.wait(self._connections)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class _Inner(GrpcEnd):
-    """A connection of gRPC's."""
-
-    def __init__(self, entrance: _Entrance) -> None:
-        self._entrance = entrance
-        self.gone = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._entrance.accept(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
-        self.gone.set()
-
-
-class _Outer(SpliceEnd):
-    """A connection to the peer."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        guard(transport)
-        super().connection_made(transport)

@@ -37,12 +37,19 @@ class FailureKind(Enum):
 
     NOT_RUN = auto()
     """It cannot have run: no connection, or the server refused it for being busy or stopping."""
+    UNTRUSTED = auto()
+    """It cannot have run, and trying again is pointless: TLS shows that the other end is not who it should be."""
     UNAVAILABLE = auto()
     """An HTTP status that usually passes: 408, 429, 500, 502, 503, 504."""
     OTHER = auto()
     """It may have run: the connection was lost, or the answer is a failure."""
     FINAL = auto()
     """Its time is up, or trying again is pointless."""
+
+    @property
+    def cannot_have_run(self) -> bool:
+        """Whether the server did nothing for the call."""
+        return self in (FailureKind.NOT_RUN, FailureKind.UNTRUSTED)
 
 
 def fixed_backoff(seconds: float = 0.01) -> Backoff:
@@ -104,7 +111,7 @@ class RetryPolicy:
         return self.backoff(retry)
 
     def _covers(self, kind: FailureKind) -> bool:
-        if kind is FailureKind.FINAL:
+        if kind in (FailureKind.FINAL, FailureKind.UNTRUSTED):
             return False
         if kind is FailureKind.NOT_RUN or self.anything:
             return True

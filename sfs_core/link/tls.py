@@ -82,12 +82,13 @@ class ChannelTls:
     Args:
         context: the client's side.
         server_name: what the peer's certificate must be made out to, beside the party.
-        identities: names (see `certificate_names`) of which the peer's certificate must have one.
+        identities: names (see `certificate_names`) of which the peer's certificate must have one; None where
+            `server_name` says enough.
     """
 
     context: FollowedContext
     server_name: str
-    identities: frozenset[str]
+    identities: frozenset[str] | None
 
 
 def failure_text(error: BaseException) -> str:

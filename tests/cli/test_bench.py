@@ -27,6 +27,7 @@ from sfs_core.errors import RequestError
 from sfs_core.proto import apis_pb2
 from tests.cli.sfs import sfs_here
 from tests.support.clusters import ClusterFiles, linear_files, write_csv
+from tests.support.here import serving_here
 from tests.support.processes import free_ports
 
 IDS = [f"r{i}" for i in range(100)]
@@ -38,7 +39,7 @@ NAMED = ("--service", "linear", "--party", "alice", "--party", "bob")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFiles]:
     files = linear_files(tmp_path_factory.mktemp("bench"), IDS, COLUMNS)
-    with files.running():
+    with serving_here(files):
         yield files
 
 

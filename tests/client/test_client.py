@@ -21,6 +21,7 @@ from sfs_core.client.target import Target, parse_target
 from sfs_core.errors import ConfigError, ErrorCode, FeatureError, PeerError, RequestError
 from sfs_core.proto import apis_pb2
 from tests.support.clusters import ClusterFiles, linear_files
+from tests.support.here import serving_here
 from tests.support.processes import free_ports
 
 ROWS = 50
@@ -33,7 +34,7 @@ SCHEMES = ["http", "http+json", "baidu_std", "grpc"]
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFiles]:
     files = linear_files(tmp_path_factory.mktemp("client"), IDS, COLUMNS)
-    with files.running():
+    with serving_here(files):
         yield files
 
 
@@ -252,8 +253,7 @@ def test_no_address_of_a_server(url: str) -> None:
 
 def test_addresses() -> None:
     assert parse_target("GRPC://[::1]:9/") == Target("[::1]:9", "h2:grpc")
-    with pytest.raises(ConfigError, match="https is not spoken"):  # and nothing is sent in the clear
-        Client("https://a:1", token="t")
+    assert parse_target("https+json://a:1") == Target("a:1", "http", tls=True)
     assert parse_target("grpc://[::1]:9").host == "::1"
     assert parse_target("http://a:80") == Target("a:80", "http:proto")
 

@@ -23,6 +23,7 @@ class Certificates:
         self.authorities = {name: DevelopmentAuthority(30) for name in ("ca", "other-ca")}
         self.ca_file = self.authorities["ca"].write(folder / "ca.crt")
         self.authorities["other-ca"].write(folder / "other-ca.crt")
+        self._made: dict[str, object] = {}
 
     def files(
         self,
@@ -35,14 +36,16 @@ class Certificates:
     ) -> TlsFiles:
         """The files of a certificate of `party` (by default `name`), or made out to `names`."""
         certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
+        made_out_to = names or tuple(party_names(party or name))
+        asked = (made_out_to, authority, age, password)
+        assert self._made.setdefault(name, asked) == asked, f"{name} stands for another certificate already"
         if not certificate.exists():
-            made_out_to = names or party_names(party or name)
             self.authorities[authority].issue(certificate, key, name, made_out_to, password=password, age=age)
         return TlsFiles(certificate, key, password, self.ca_file)
 
-    def options(self, name: str, **more: object) -> dict[str, str]:
+    def options(self, name: str, *names: str, **more: object) -> dict[str, str]:
         """The same as options of a config."""
-        files = self.files(name, **more)  # type: ignore[arg-type]
+        files = self.files(name, *names, **more)  # type: ignore[arg-type]
         assert files.certificate_file is not None
         assert files.key_file is not None
         options = {"certificate_file": str(files.certificate_file), "key_file": str(files.key_file)}

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 
 from sfs_core.client.load.transport import Call, Connection, Pool, Transport
 from sfs_core.client.target import Target
+from sfs_core.client.tls import Tls, channel_tls
+from sfs_core.config.address import parse_address
 from sfs_core.errors import RequestError
 from sfs_core.link.framing import FrameCutter, FrameError, message_of, read_meta, request_frame
+from sfs_core.link.tls import ChannelTls
+
+if TYPE_CHECKING:
+    from sfs_core.link.grpc_entrance import GrpcEntrance
 
 __all__ = ["open_transport"]
 
 _MAX_ANSWER: Final = 64 << 20
 _MAX_META: Final = 64 << 10
+_CONNECT_SECONDS: Final = 5.0
+_NOBODY: Final = "peer '' "
+"""How errors of connections begin that are to nobody by name."""
 _CONTENT_TYPES: Final = {"http": "application/json", "http:proto": "application/proto"}
 
 
@@ -28,6 +37,7 @@ def open_transport(
     connections: int,
     seconds: float,
     headers: Mapping[str, str] | None = None,
+    tls: Tls | None = None,
 ) -> Transport:
     """The way to a method of a server; connects when it is first used.
 
@@ -37,23 +47,24 @@ def open_transport(
         method: its name.
         connections: most connections of HTTP, which carries one call at a time on each; the others use one.
         seconds: how long a call may take, for protocols that tell the server.
-        headers: HTTP headers or gRPC metadata.
+        headers: HTTP headers or gRPC metadata, none for `baidu_std`; see `sfs_core.client.credentials.sent_headers`.
+        tls: as of `AsyncClient`.
 
     Raises:
-        RequestError: headers are given for `baidu_std`, which has no place for them.
+        ConfigError: a certificate or key cannot be used.
     """
     headers = headers or {}
+    over_tls = channel_tls(target, tls)
     if target.protocol == "baidu_std":
-        if headers:
-            raise RequestError("baidu_std has no place for headers", hint="use http or grpc")
         return Pool(
             target.host,
             target.port,
             lambda pool: _BaiduStd(pool, service, method, int(seconds * 1000)),
             connections=1,
+            tls=over_tls,
         )
     if target.protocol == "h2:grpc":
-        return _Grpc(target, service, method, seconds, headers)
+        return _Grpc(target, service, method, seconds, headers, over_tls)
     lines = [
         f"POST /{service}/{method} HTTP/1.1",
         f"Host: {target.address}",
@@ -61,7 +72,7 @@ def open_transport(
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
     head = "\r\n".join([*lines, "Content-Length: "]).encode("latin-1")
-    return Pool(target.host, target.port, lambda pool: _Http(pool, head), connections=connections)
+    return Pool(target.host, target.port, lambda pool: _Http(pool, head), connections=connections, tls=over_tls)
 
 
 class _Http(Connection):
@@ -148,11 +159,27 @@ class _BaiduStd(Connection):
 class _Grpc(Transport):
     """Calls over one HTTP/2 connection."""
 
-    def __init__(self, target: Target, service: str, method: str, seconds: float, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        service: str,
+        method: str,
+        seconds: float,
+        headers: Mapping[str, str],
+        tls: ChannelTls | None,
+    ) -> None:
         import grpc.aio  # noqa: PLC0415 - slow to import
 
-        options: Sequence[tuple[str, Any]] = [("grpc.max_receive_message_length", _MAX_ANSWER)]
-        self._channel: Any = grpc.aio.insecure_channel(target.address, options)
+        options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", _MAX_ANSWER)]
+        address = target.address
+        self._entrance: GrpcEntrance | None = None
+        if tls is not None:
+            from sfs_core.link.grpc_entrance import GrpcEntrance  # noqa: PLC0415 - likewise
+
+            self._entrance = GrpcEntrance("", parse_address("", address), _CONNECT_SECONDS, tls)
+            options.append(("grpc.default_authority", address))
+            address = self._entrance.target
+        self._channel: Any = grpc.aio.insecure_channel(address, options)
         self._method: Any = self._channel.unary_unary(f"/{service}/{method}")
         self._error = grpc.aio.AioRpcError
         self._metadata = tuple((name.lower(), value) for name, value in headers.items())
@@ -169,7 +196,9 @@ class _Grpc(Transport):
         try:
             body = await self._method(message, timeout=self._seconds, metadata=self._metadata)
         except self._error as error:
-            self._end(call, b"", f"gRPC {error.code().name}")
+            failure = self._entrance.failure if self._entrance is not None else None
+            problem = f": {failure.message.removeprefix(_NOBODY)}" if failure is not None else ""
+            self._end(call, b"", f"gRPC {error.code().name}{problem}")
         else:
             self._end(call, body, "")
 
@@ -187,3 +216,5 @@ class _Grpc(Transport):
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._channel.close()
+        if self._entrance is not None:
+            await self._entrance.closed()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import ClassVar, cast
+
+from sfs_core.link.tls import ChannelTls, words
 
 __all__ = ["Call", "Connection", "Finished", "Pool", "Transport"]
 
@@ -97,10 +100,20 @@ class Pool(Transport):
         host, port: where to connect to.
         make: makes the protocol of a connection.
         connections: most of them.
+        tls: how they are opened over TLS; None for plain ones.
     """
 
-    def __init__(self, host: str, port: int, make: Callable[[Pool], Connection], *, connections: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        make: Callable[[Pool], Connection],
+        *,
+        connections: int,
+        tls: ChannelTls | None = None,
+    ) -> None:
         self._host, self._port = host, port
+        self._tls = tls
         self._make = make
         self._most = connections
         self._free: list[Connection] = []
@@ -130,8 +143,17 @@ class Pool(Transport):
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        context, name = (self._tls.context.current, self._tls.server_name) if self._tls else (None, None)
         try:
-            _, connection = await loop.create_connection(lambda: self._make(self), self._host, self._port)
+            _, connection = await loop.create_connection(
+                lambda: self._make(self), self._host, self._port, ssl=context, server_hostname=name
+            )
+        except ssl.SSLCertVerificationError as error:
+            self._not_connected(f"no TLS connection: certificate verify failed: {error.verify_message}")
+            return
+        except ssl.SSLError as error:
+            self._not_connected(f"no TLS connection: {words(error)}")
+            return
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
             self._not_connected("connection refused" if refused else "no connection")
