@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import os
+import random
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+SEED = os.environ.get("SFS_TEST_SEED")
+"""A number, or `random`; without it every run of a test draws the same."""
+
 # How long an example takes says more about the machine than about the code.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+settings.register_profile("same examples", deadline=None, derandomize=True)
+settings.register_profile("new examples", deadline=None)
+settings.load_profile("new examples" if SEED else "same examples")
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """Where a test's random choices come from. Its seed is printed: `SFS_TEST_SEED=<seed>` draws the same again."""
+    name = request.node.nodeid.encode()
+    seed = random.SystemRandom().getrandbits(32) if SEED == "random" else int(SEED or zlib.crc32(name))
+    print(f"SFS_TEST_SEED={seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session")

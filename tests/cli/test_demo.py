@@ -68,6 +68,6 @@ def test_the_line_to_repeat_works_while_they_run() -> None:
         assert answer["status"]["code"] == 1
         assert 0 <= answer["results"][0]["scores"][0]["value"] <= 1
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 0
     assert not any(map(alive, servers))

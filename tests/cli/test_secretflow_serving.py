@@ -169,7 +169,7 @@ async def test_two_parties_from_documents_of_kuscia(tmp_path: Path) -> None:
 )
 def test_what_cannot_start_ends_with_255(flags: list[str], expected: str, tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text("{}")
-    result = subprocess.run([PROGRAM, *flags], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    result = subprocess.run([PROGRAM, *flags], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 255
     assert expected in result.stderr
     assert "Traceback" not in result.stderr

@@ -87,6 +87,6 @@ def test_ctrl_c_elsewhere() -> None:
             if line.startswith("Parties"):
                 process.send_signal(signal.SIGINT)
                 break
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in out + err

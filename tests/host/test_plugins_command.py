@@ -247,6 +247,6 @@ def test_ctrl_c_exits_with_130():
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=20)
+        _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import subprocess
 import sys
@@ -24,13 +23,6 @@ from tests.link.damage import damaged
 from tests.link.echo import SERVICE, exchange, listening, request, routes
 
 COUNT = 10_000
-
-
-@pytest.fixture
-def dice() -> random.Random:
-    seed = int(os.environ.get("SFS_FUZZ_SEED", random.SystemRandom().randrange(1 << 32)))
-    print(f"SFS_FUZZ_SEED={seed}")
-    return random.Random(seed)
 
 
 def pieces(dice: random.Random, data: bytes) -> list[bytes]:

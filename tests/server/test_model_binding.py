@@ -63,7 +63,7 @@ def test_a_peer_that_comes_back_with_a_model_that_does_not_fit_is_not_scored_wit
         answer = parties["alice"].predict("linear", dict.fromkeys(PARTIES, IDS))
         assert answer["status"]["code"] != 1
         assert "results" not in answer or not answer["results"]
-        parties["bob"].process.wait(timeout=15)
+        parties["bob"].process.wait(timeout=60)
         restart(files, parties["bob"], first)
         wait_for(
             lambda: parties["alice"].predict("linear", dict.fromkeys(PARTIES, IDS))["status"]["code"] == 1,

@@ -77,7 +77,7 @@ class Callers:
 def admin(files: ClusterFiles, do: str, party: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `sfs admin`."""
     command = [SFS, "admin", do, str(files.paths[party]), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def reload(files: ClusterFiles, party: str, *arguments: str) -> None:

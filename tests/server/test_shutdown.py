@@ -30,7 +30,7 @@ class Caller(threading.Thread):
         self.lost = 0
 
     def run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         while True:
             try:
                 connection.connect()
@@ -68,9 +68,9 @@ def test_a_party_that_ends_tells_load_balancers_and_answers_meanwhile(tmp_path: 
         wait_for(stopping, "alice says that it stops")
         told = len(callers[0].answers)
         wait_for(lambda: len(callers[0].answers) > told + 20, "it answers meanwhile")
-        assert alice.process.wait(timeout=15) == 0
+        assert alice.process.wait(timeout=60) == 0
         for caller in callers:
-            caller.join(timeout=20)
+            caller.join(timeout=60)
             assert {code for code, _ in caller.answers} == {1}
             assert all(closed for _, closed in caller.answers[-3:])
             assert caller.lost <= 1  # connected in the moment in which the port was closed

@@ -159,7 +159,7 @@ def exchange(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """One HTTP exchange with a port of this machine; headers are as given, no content type is added."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body or None, dict(headers or {}))
         response = connection.getresponse()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SFS = str(Path(sys.executable).parent / "sfs")
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -75,9 +75,9 @@ class Party:
         self, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
     ) -> tuple[int, bytes]:
         """Status and body of one HTTP exchange on the service port."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.service_port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.service_port, timeout=60)
         if self.tls is not None:
-            connection = http.client.HTTPSConnection("127.0.0.1", self.service_port, timeout=30, context=self.tls)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.service_port, timeout=60, context=self.tls)
         try:
             connection.request(method, path, body, {"Content-Type": content_type} if body else {})
             response = connection.getresponse()
@@ -112,7 +112,7 @@ class Party:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=15)
+            return self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

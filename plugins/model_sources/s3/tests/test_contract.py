@@ -31,7 +31,7 @@ class TestContract(ModelSourceContract):
     @pytest.fixture
     def case(self, store, content):
         url, client = store
-        if "Contents" not in client.list_objects_v2(Bucket="models"):
+        if "Contents" not in client.list_objects_v2(Bucket="models", Prefix="package.tar.gz"):
             client.put_object(Bucket="models", Key="package.tar.gz", Body=content)
         options = {"bucket": "models", "access_key": "AKIA", "secret_key": SECRET, "timeout": 0.5}
         return ModelSourceCase(

@@ -124,6 +124,13 @@ def _single(value: float, pack: Any = _FLOAT32.pack, unpack: Any = _FLOAT32.unpa
     return rounded
 
 
+def _power(base: float, exponent: float) -> float:
+    """Never of a NaN: the C library, which Arrow asks, tells signalling ones apart and Python does not."""
+    if math.isnan(base) or math.isnan(exponent):
+        raise ValueError
+    return math.pow(base, exponent)
+
+
 _INTEGERS: Final[dict[Any, tuple[int, int]]] = {
     pa.int8(): (-(1 << 7), (1 << 7) - 1),
     pa.int16(): (-(1 << 15), (1 << 15) - 1),
@@ -149,7 +156,7 @@ _HELPERS: Final[dict[str, Any]] = {
     "log": math.log,
     "log10": math.log10,
     "log2": math.log2,
-    "pow": math.pow,
+    "pow": _power,
     "present": _present,
     "parsed_float": lambda text: _number(text, float, _FLOAT_TEXT),
     "parsed_int": lambda text: _number(text, int, _INTEGER_TEXT),

@@ -59,7 +59,7 @@ def test_processes_end_with_their_parent():
         "import os, signal; from sfs_op_phe.workers import Workers; w = Workers(2); w.start();"
         "print(*[each._process.pid for each in w._started], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL
     for pid in map(int, done.stdout.split()):
         try:
