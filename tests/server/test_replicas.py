@@ -1,4 +1,7 @@
-"""Parties with two replicas each, of which one ends, dies or comes back while both parties are asked."""
+"""Two replicas of a party as processes, of which one ends, dies or comes back while they are needed.
+
+More of it: `test_rolling.py`.
+"""
 
 from __future__ import annotations
 
@@ -95,24 +98,17 @@ def parties(replicated: Replicated) -> Iterator[Mapping[str, Party]]:
         yield parties
 
 
-def test_replicas_are_restarted_one_after_the_other_without_a_failed_request(parties: Mapping[str, Party]) -> None:
-    with Load(parties["alice"]) as load:
-        for name in ("bob", "bob2"):
-            load.wait_for_more()
-            assert parties[name].stop() == 0
-            load.wait_for_more()
-            parties[name].start()
-            parties[name].wait_ready()
-        load.wait_for_more()
-    assert set(load.codes) == {1}
-
-
-def test_a_replica_that_is_killed_costs_calls_under_way_at_most(parties: Mapping[str, Party]) -> None:
+def test_a_replica_that_is_killed_costs_calls_under_way_at_most_and_one_that_ends_none(
+    parties: Mapping[str, Party],
+) -> None:
     with Load(parties["alice"]) as load:
         load.wait_for_more()
         parties["bob"].kill()
         load.wait_for_more()
         killed = len(load.codes)
+        parties["bob"].start()
+        parties["bob"].wait_ready()
+        assert parties["bob2"].stop() == 0
         load.wait_for_more()
     assert set(load.codes) <= {1, 4}
     assert set(load.codes[killed:]) == {1}

@@ -249,6 +249,12 @@ class Chaos:
             finally:
                 await asyncio.to_thread(fault.end, self)
             await self._right_for_a_while(calm)
+        except TimeoutError:
+            lines = self.parties["alice"].log.read_text().splitlines()
+            told = "\n".join(line for line in lines[-2000:] if "answered:" not in line)[-4000:]
+            raise AssertionError(
+                f"{fault.name}: {self.load.samples.problems} and no end; alice says:\n{told}"
+            ) from None
         finally:
             self.load.stop()
             samples = await asking
@@ -262,13 +268,13 @@ class Chaos:
     async def _more(self, count: int) -> None:
         """Until so many further requests are answered."""
         wanted = self._answers() + count
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while self._answers() < wanted:  # noqa: ASYNC110  nothing tells of it
                 await asyncio.sleep(0.01)
 
     async def _right_for_a_while(self, count: int) -> None:
         """Until so many requests in a row were answered right."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             problems, right = -1, 0
             while True:
                 samples = self.load.samples
