@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         RequestError,
         SfsError,
     )
+    from sfs_core.model.builder import GraphBuilder
+    from sfs_core.model.graph import Dispatch, Graph, HeKeys
+    from sfs_core.model.package import Model, read_package, write_package
     from sfs_core.proto import compute_pb2
     from sfs_core.sdk.authenticator import (
         AuthenticationError,
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
         Operator,
         attr,
     )
-    from sfs_core.sdk.specs import AuthenticatorSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
+    from sfs_core.sdk.specs import AuthenticatorSpec, CommandSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
 
 __version__ = "0.1.0"
 
@@ -65,6 +68,9 @@ _HOMES = {
         "RequestError",
         "SfsError",
     ],
+    "sfs_core.model.builder": ["GraphBuilder"],
+    "sfs_core.model.graph": ["Dispatch", "Graph", "HeKeys"],
+    "sfs_core.model.package": ["Model", "read_package", "write_package"],
     "sfs_core.sdk.authenticator": [
         "AuthenticationError",
         "Authenticator",
@@ -90,7 +96,13 @@ _HOMES = {
         "Operator",
         "attr",
     ],
-    "sfs_core.sdk.specs": ["AuthenticatorSpec", "FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"],
+    "sfs_core.sdk.specs": [
+        "AuthenticatorSpec",
+        "CommandSpec",
+        "FeatureSourceSpec",
+        "ModelSourceSpec",
+        "OperatorSpec",
+    ],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = {"compute_pb2": "sfs_core.proto.compute_pb2"}
@@ -106,9 +118,11 @@ __all__ = [
     "Batch",
     "Caller",
     "Cluster",
+    "CommandSpec",
     "ComputeContext",
     "ConfigError",
     "Credentials",
+    "Dispatch",
     "ErrorCode",
     "ExecutionView",
     "FeatureContext",
@@ -119,9 +133,13 @@ __all__ = [
     "FeatureSourceSpec",
     "Float32",
     "Fusion",
+    "Graph",
+    "GraphBuilder",
     "GraphError",
+    "HeKeys",
     "Int32",
     "LinkFunction",
+    "Model",
     "ModelSource",
     "ModelSourceSpec",
     "NodeSpec",
@@ -145,6 +163,8 @@ __all__ = [
     "hookimpl",
     "link_function",
     "numeric_type",
+    "read_package",
+    "write_package",
 ]
 
 

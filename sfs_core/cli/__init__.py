@@ -7,13 +7,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
 from sfs_core import __version__
 from sfs_core.cli.messages import show_error
 from sfs_core.errors import SfsError
+
+if TYPE_CHECKING:
+    from sfs_core.host.registry import Registry
 
 __all__ = ["main"]
 
@@ -47,18 +50,52 @@ _VERBS: Final = {
 
 
 class _LazyGroup(click.Group):
+    """SFS's own verbs, and after them those of plugins, which are looked for only when they are needed."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_VERBS)
+        return sorted(_VERBS) + [name for name, _ in _verbs_of_plugins()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
-            return None
+            return _command_of_plugin(cmd_name)
         command: click.Command = import_module(_VERBS[cmd_name].module).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):  # click's own would import every verb for its help
             formatter.write_dl([(name, verb.help) for name, verb in sorted(_VERBS.items())])
+        if verbs := _verbs_of_plugins():
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(verbs)
+
+
+def _registry() -> Registry:
+    from sfs_core.host.registry import Registry  # noqa: PLC0415 - SFS's own verbs begin without it
+
+    return Registry.discover()
+
+
+def _verbs_of_plugins() -> list[tuple[str, str]]:
+    """Names and summaries."""
+    return [(spec.name, spec.summary) for spec in _registry().specs("command")]
+
+
+def _command_of_plugin(name: str) -> click.Command | None:
+    """A plugin's verb; None where nobody knows the name.
+
+    Raises:
+        PluginError: it cannot be used, or its plugin is not installed.
+        click.UsageError: nobody knows it, and there are plugins that cannot be asked.
+    """
+    from sfs_core.host.known_plugins import KNOWN_PLUGINS  # noqa: PLC0415
+
+    registry = _registry()
+    offered = {spec.name for plugin in registry.plugins for spec in plugin.components if spec.kind == "command"}
+    if name in offered or ("command", name) in KNOWN_PLUGINS:
+        return registry.command(name)
+    if broken := [f"{plugin.id} ({plugin.reason})" for plugin in registry.plugins if plugin.status == "broken"]:
+        raise click.UsageError(f"No such command {name!r}; plugins that cannot be used: {'; '.join(broken)}")
+    return None
 
 
 @click.group(cls=_LazyGroup)

@@ -173,6 +173,9 @@ def _explain_component(registry: Registry, kind: Kind, name: str) -> None:
     print(f"from {registry.provider(kind, name).provenance}")
     if kind == "operator":
         _explain_operator(registry, name)
+    elif kind == "command":
+        registry.command(name)  # which says what is wrong with it
+        print(f"`sfs {name} --help` says more")
     else:
         if isinstance(spec, FeatureSourceSpec | ModelSourceSpec):
             print(_EGRESS[spec.egress])

@@ -30,7 +30,14 @@ from packaging.utils import canonicalize_name
 from sfs_core.errors import ErrorCode, PluginError
 from sfs_core.sdk import hookspecs
 from sfs_core.sdk.hookspecs import ENTRY_POINT_GROUP, PLUGIN_API, PROJECT
-from sfs_core.sdk.specs import AuthenticatorSpec, ComponentSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
+from sfs_core.sdk.specs import (
+    AuthenticatorSpec,
+    CommandSpec,
+    ComponentSpec,
+    FeatureSourceSpec,
+    ModelSourceSpec,
+    OperatorSpec,
+)
 
 __all__ = ["Candidate", "LoadedPlugin", "Observer", "PluginInfo", "describe", "discover", "load"]
 
@@ -42,6 +49,7 @@ _RECORD_TYPES: dict[str, type[ComponentSpec]] = {
     "sfs_model_sources": ModelSourceSpec,
     "sfs_operators": OperatorSpec,
     "sfs_authenticators": AuthenticatorSpec,
+    "sfs_commands": CommandSpec,
 }
 
 _logger = logging.getLogger(__name__)

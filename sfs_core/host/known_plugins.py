@@ -13,6 +13,7 @@ KNOWN_PLUGINS: Final[dict[tuple[str, str], str]] = {
     ("authenticator", "api_key"): "sfs-auth-api-key",
     ("authenticator", "certificate"): "sfs-auth-certificate",
     ("authenticator", "jwt"): "sfs-auth-jwt",
+    ("command", "he"): "sfs-op-phe",
     ("feature_source", "csv"): "sfs-feature-csv",
     ("feature_source", "http"): "sfs-feature-http",
     ("feature_source", "mock"): "sfs-feature-mock",

@@ -1,4 +1,4 @@
-"""The registry: components by name, their classes imported when somebody asks for them.
+"""The registry: components by name, their classes (or commands) imported when somebody asks for them.
 
 Asked for and unusable is an error that says which of five things is wrong: not installed, import failed, disabled
 by the config, made for another plugin API, or offered by two plugins. Not asked for and broken stays quiet;
@@ -21,9 +21,18 @@ from sfs_core.errors import ErrorCode, PluginError
 from sfs_core.host.discovery import LoadedPlugin, Observer, PluginInfo, describe, discover
 from sfs_core.host.known_plugins import KNOWN_PLUGINS
 from sfs_core.sdk.hookspecs import PredictionEvent, ServerHandle
-from sfs_core.sdk.specs import AuthenticatorSpec, ComponentSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
+from sfs_core.sdk.specs import (
+    AuthenticatorSpec,
+    CommandSpec,
+    ComponentSpec,
+    FeatureSourceSpec,
+    ModelSourceSpec,
+    OperatorSpec,
+)
 
 if TYPE_CHECKING:
+    import click
+
     from sfs_core.sdk.authenticator import Authenticator
     from sfs_core.sdk.context import PluginConfig
     from sfs_core.sdk.feature_source import FeatureSource
@@ -32,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Kind", "Registry", "nearest_name"]
 
-Kind = Literal["feature_source", "model_source", "operator", "authenticator"]
-KINDS: Final[tuple[Kind, ...]] = ("feature_source", "model_source", "operator", "authenticator")
+Kind = Literal["feature_source", "model_source", "operator", "authenticator", "command"]
+KINDS: Final[tuple[Kind, ...]] = ("feature_source", "model_source", "operator", "authenticator", "command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ _FACTS: Final[dict[Kind, _KindFacts]] = {
     "authenticator": _KindFacts(
         AuthenticatorSpec.title, "sfs_core.sdk.authenticator:Authenticator", ErrorCode.INVALID_ARGUMENT
     ),
+    "command": _KindFacts(CommandSpec.title, "click:Command", ErrorCode.INVALID_ARGUMENT),
 }
 
 
@@ -82,7 +92,7 @@ class Registry:
         self.prediction_observers: tuple[Callable[[PredictionEvent], None], ...] = self._observers_of(
             "sfs_prediction_done"
         )
-        self._classes: dict[tuple[str, str], type] = {}
+        self._imported: dict[tuple[str, str], Any] = {}
 
     @classmethod
     def discover(
@@ -97,7 +107,7 @@ class Registry:
         Raises:
             PluginError: there is none, or it cannot be used (2).
         """
-        found: type[Operator] = self._class("operator", name)
+        found: type[Operator] = self._found("operator", name)
         return found
 
     def operators_of(self, name: str) -> tuple[str, ...]:
@@ -148,7 +158,7 @@ class Registry:
         Raises:
             PluginError: there is none, or it cannot be used (3).
         """
-        found: type[FeatureSource] = self._class("feature_source", name)
+        found: type[FeatureSource] = self._found("feature_source", name)
         return found
 
     def model_source(self, name: str) -> type[ModelSource]:
@@ -157,7 +167,7 @@ class Registry:
         Raises:
             PluginError: there is none, or it cannot be used (3).
         """
-        found: type[ModelSource] = self._class("model_source", name)
+        found: type[ModelSource] = self._found("model_source", name)
         return found
 
     def authenticator(self, name: str) -> type[Authenticator]:
@@ -166,7 +176,16 @@ class Registry:
         Raises:
             PluginError: there is none, or it cannot be used (3).
         """
-        found: type[Authenticator] = self._class("authenticator", name)
+        found: type[Authenticator] = self._found("authenticator", name)
+        return found
+
+    def command(self, name: str) -> click.Command:
+        """The verb of that name, imported on first use.
+
+        Raises:
+            PluginError: there is none, or it cannot be used (3).
+        """
+        found: click.Command = self._found("command", name)
         return found
 
     def specs(self, kind: Kind) -> tuple[ComponentSpec, ...]:
@@ -250,11 +269,11 @@ class Registry:
         raise _error(kind, f"no {title} named {name!r} is installed (installed: {listed})", hint)
 
     # ------------------------------------------------------------------------------------------ importing
-    def _class(self, kind: Kind, name: str) -> Any:
+    def _found(self, kind: Kind, name: str) -> Any:
         key = (kind, name)
-        if key not in self._classes:
-            self._classes[key] = _imported(kind, self._offer(kind, name))
-        return self._classes[key]
+        if key not in self._imported:
+            self._imported[key] = _imported(kind, self._offer(kind, name))
+        return self._imported[key]
 
 
 def _operators_in(plugin: PluginInfo) -> tuple[str, ...]:
@@ -283,7 +302,7 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
     return by_folded[nearest[0]] if nearest else ""
 
 
-def _imported(kind: Kind, offer: _Offer) -> type:
+def _imported(kind: Kind, offer: _Offer) -> Any:
     facts = _FACTS[kind]
     spec, plugin = offer.spec, offer.plugin
     subject = f"{facts.title} {spec.name!r} of {plugin.provenance}"
@@ -292,9 +311,9 @@ def _imported(kind: Kind, offer: _Offer) -> type:
         found = getattr(import_module(module_name), class_name, None)
     except (Exception, SystemExit) as error:
         raise _error(kind, f"{subject} cannot be imported: {describe(error)}", _import_hint(error, plugin)) from error
-    if problem := _class_problem(found, _base(kind), spec):
+    problem = _command_problem(found, _base(kind)) if kind == "command" else _class_problem(found, _base(kind), spec)
+    if problem:
         raise _error(kind, f"{subject}: {spec.factory} {problem}", "report this to the plugin's author")
-    assert isinstance(found, type)
     return found
 
 
@@ -314,6 +333,12 @@ def _base(kind: Kind) -> type:
     module, _, name = _FACTS[kind].base.partition(":")
     base: type = getattr(import_module(module), name)
     return base
+
+
+def _command_problem(found: Any, base: type) -> str:
+    if found is None:
+        return "does not exist"
+    return "" if isinstance(found, base) else "is no click.Command"
 
 
 def _class_problem(found: Any, base: type, spec: ComponentSpec) -> str:

@@ -1,6 +1,6 @@
 """The hooks of SFS plugins.
 
-Hooks run once, at start. The first four declare components; the others observe, and an exception of an observer
+Hooks run once, at start. The first five declare components; the others observe, and an exception of an observer
 is logged and goes no further. Requests are served by plain objects and call no hook, except that
 `sfs_prediction_done` is called per prediction when somebody implements it.
 
@@ -25,7 +25,7 @@ from typing import Protocol
 
 import pluggy
 
-from sfs_core.sdk.specs import AuthenticatorSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
+from sfs_core.sdk.specs import AuthenticatorSpec, CommandSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec
 
 __all__ = ["ENTRY_POINT_GROUP", "PLUGIN_API", "PredictionEvent", "ServerHandle", "hookimpl", "hookspec"]
 
@@ -84,6 +84,11 @@ def sfs_operators() -> Iterable[OperatorSpec]:  # type: ignore[empty-body]
 @hookspec
 def sfs_authenticators() -> Iterable[AuthenticatorSpec]:  # type: ignore[empty-body]
     """Authenticators of callers that this plugin offers."""
+
+
+@hookspec
+def sfs_commands() -> Iterable[CommandSpec]:  # type: ignore[empty-body]
+    """Verbs of the command `sfs` that this plugin offers."""
 
 
 @hookspec

@@ -6,11 +6,29 @@ a string and is imported when a config selects the component.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
-__all__ = ["AuthenticatorSpec", "ComponentSpec", "Egress", "FeatureSourceSpec", "ModelSourceSpec", "OperatorSpec"]
+__all__ = [
+    "CORE_COMMANDS",
+    "AuthenticatorSpec",
+    "CommandSpec",
+    "ComponentSpec",
+    "Egress",
+    "FeatureSourceSpec",
+    "ModelSourceSpec",
+    "OperatorSpec",
+]
 
+# fmt: off
+CORE_COMMANDS: Final = frozenset((
+    "admin", "audit", "bench", "bulk", "certs", "check", "config", "demo", "explain", "plugins", "predict", "serve",
+    "spi", "trace",
+))
+# fmt: on
+"""The verbs that `sfs` has of itself; a plugin cannot have one of these."""
+_COMMAND_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 Egress = Literal["none", "ids", "features"]
 """What a source lets leave the process: nothing, query ids, or features too."""
 
@@ -72,3 +90,21 @@ class AuthenticatorSpec(ComponentSpec):
 
     kind: ClassVar[str] = "authenticator"
     title: ClassVar[str] = "authenticator"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec(ComponentSpec):
+    """A verb of the command `sfs`. The factory is a `click.Command` (or group); `name` is what people type after `sfs`.
+
+    Its errors are `SfsError`s, which are shown with their hints and end the process with 1.
+    """
+
+    kind: ClassVar[str] = "command"
+    title: ClassVar[str] = "command"
+
+    def __post_init__(self) -> None:
+        ComponentSpec.__post_init__(self)
+        if not _COMMAND_NAME.fullmatch(self.name):
+            raise ValueError(f"CommandSpec: {self.name!r} is no lower-case word, or several joined by dashes")
+        if self.name in CORE_COMMANDS:
+            raise ValueError(f"CommandSpec: {self.name!r} is a command of SFS itself")

@@ -20,10 +20,10 @@ __all__ = ["Case", "Contract", "installed", "on_event_loop"]
 # What a declaration module may bring along: what it needs of core, and itself.
 _LIGHT_PROGRAM = """
 import sys
-from sfs_core import AuthenticatorSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec, hookimpl
+from sfs_core import AuthenticatorSpec, CommandSpec, FeatureSourceSpec, ModelSourceSpec, OperatorSpec, hookimpl
 light = set(sys.modules)
 module = __import__(sys.argv[1], fromlist=["*"])
-for name in ("sfs_feature_sources", "sfs_model_sources", "sfs_operators", "sfs_authenticators"):
+for name in ("sfs_feature_sources", "sfs_model_sources", "sfs_operators", "sfs_authenticators", "sfs_commands"):
     list(getattr(module, name, list)())
 own = sys.argv[1].partition(".")[0]
 heavy = {name.partition(".")[0] for name in set(sys.modules) - light}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfs_core import OperatorSpec, hookimpl
+from sfs_core import CommandSpec, OperatorSpec, hookimpl
 
 SFS_API = ">=1,<2"
 
@@ -36,3 +36,9 @@ def sfs_operators() -> list[OperatorSpec]:
             "the trees' sum, decrypted, through a link function",
         ),
     ]
+
+
+@hookimpl
+def sfs_commands() -> list[CommandSpec]:
+    """`sfs he`."""
+    return [CommandSpec("he", "sfs_op_phe.commands:command", "Make and inspect keys and packages of encrypted models.")]

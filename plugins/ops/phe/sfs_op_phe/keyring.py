@@ -122,7 +122,7 @@ class Keyring:
         if keys:
             raise GraphError(
                 f"party {self.party}: none of the {len(keys)} secret_keys of the config is that of the public key "
-                f"{fingerprint(self.own)} of its model package",
+                f"{fingerprint(self.own.n)} of its model package",
                 hint="`sfs he inspect FILE` shows which public key a key file or a package has",
             )
         raise GraphError(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
+from gmpy2 import mpz
+
 from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, PublicKey, SecretKey
 from .okamoto_uchiyama import OuPublicKey, OuSecretKey
 from .paillier import PaillierPublicKey, PaillierSecretKey
-from .wire import WireError, split_tag
+from .wire import Reader, WireError, integer_from_bytes, integer_to_bytes, split_tag
 
-__all__ = ["SCHEMES", "fingerprint", "read_public_key", "read_secret_key", "scheme_name"]
+__all__ = ["SCHEMES", "fingerprint", "modulus_of_secret_key", "read_public_key", "read_secret_key", "scheme_name"]
 
 SCHEMES: Final[dict[int, type[OuPublicKey | PaillierPublicKey]]] = {1: OuPublicKey, 4: PaillierPublicKey}
 """The public keys of the schemes that are served, by number."""
@@ -34,9 +36,25 @@ def scheme_name(number: int) -> str:
     return _NAMES.get(number, f"number {number}")
 
 
-def fingerprint(key: PublicKey) -> str:
-    """Names a public key to people: the beginning of its SHA-256."""
-    return sha256(key.to_bytes()).hexdigest()[:16]
+def fingerprint(modulus: mpz) -> str:
+    """Names a key pair to people: the beginning of the SHA-256 of its modulus `n`."""
+    return sha256(integer_to_bytes(modulus)).hexdigest()[:16]
+
+
+def modulus_of_secret_key(data: bytes) -> tuple[str, mpz]:
+    """The scheme's name and the modulus `n` that a secret key claims to belong to, without its public key.
+
+    Raises:
+        WireError: it is no secret key of a scheme that is served.
+    """
+    payload, scheme = split_tag(data)
+    reader = Reader(payload)
+    parts = reader.array()
+    if (scheme, parts) not in ((1, 7), (4, 4)):
+        raise WireError("this is no secret key of OU or ZPaillier")
+    numbers = [integer_from_bytes(reader.text()) for _ in range(parts)]
+    reader.end()
+    return SCHEMES[scheme].scheme_name, numbers[6] if scheme == 1 else numbers[2] * numbers[3]
 
 
 def read_public_key(

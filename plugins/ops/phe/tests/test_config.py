@@ -60,7 +60,7 @@ def test_wrong_keys_and_none_are_told_when_the_model_is_loaded(parties):
         with pytest.raises(GraphError, match=expected) as caught:
             operator.prepare(cluster)
         assert caught.value.code == ErrorCode.LOGIC_ERROR
-        assert not secrets or fingerprint(parties.key("alice")) in str(caught.value)
+        assert not secrets or fingerprint(parties.key("alice").n) in str(caught.value)
         shown = str(caught.value) + caught.value.hint + caught.value.detail
         assert not any(text(secret)[20:60] in shown for secret in parties.secrets.values())
 
