@@ -138,6 +138,10 @@ class ComputeContext:
     requester: str
 
 
+def _tell_nobody(done: int, total: int) -> None:
+    """Progress that nobody follows."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Cluster:
     """What operators learn when the parties have agreed on the model; one object for all operators of a model.
@@ -148,6 +152,7 @@ class Cluster:
         public_keys: each party's key for homomorphic encryption as its package has it; parties without keys are absent.
         secret_key: this party's; empty when its package has none. Shows in no representation.
         encode_scale: fixed-point scale of encrypted weights; 0 when the package has none.
+        progress: to be called by a `prepare` that takes long, now and then: `done` of `total` of its work is done.
     """
 
     party: str
@@ -155,6 +160,7 @@ class Cluster:
     public_keys: Mapping[str, bytes] = field(repr=False)
     secret_key: bytes = field(repr=False)
     encode_scale: int = 0
+    progress: Callable[[int, int], None] = field(default=_tell_nobody, repr=False)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("what holds a secret key is not pickled")

@@ -16,8 +16,9 @@ from sfs_core.link.peer import PeerClient
 from sfs_core.model.consistency import specified_parties
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
+from sfs_core.proto.serving_pb2 import ModelInfo
 from sfs_core.server.handshake import Patience, agree
-from sfs_core.server.keys import cluster_of, prepare_operators
+from sfs_core.server.keys import Preparation, cluster_of, prepare_operators
 from sfs_core.server.served import ServedModel
 
 __all__ = ["Agreements"]
@@ -62,8 +63,7 @@ class Agreements:
         patience = patience or Patience(link.handshake_attempts, link.handshake_interval, link.timeout)
         answers = await agree(config.party, model.service, model.info, model.version, self._peers, patience)
         infos = {party: answer.model_info for party, answer in answers.items()}
-        cluster = cluster_of(config.party, model.graph, infos)
-        await asyncio.get_running_loop().run_in_executor(None, prepare_operators, model.executor.operators, cluster)
+        await self._prepare(model, infos)
         predictor = Predictor(
             config.party,
             model.graph,
@@ -89,6 +89,16 @@ class Agreements:
         model.agreed.set()
         logger.info("%s: %s agreed with %s", config.party, model.service, ", ".join(sorted(infos)))
         return predictor
+
+    async def _prepare(self, model: ServedModel, infos: Mapping[str, ModelInfo]) -> None:
+        operators = model.executor.operators
+        preparation = model.preparation = Preparation(model.service, len(operators))
+        cluster = cluster_of(self._config.party, model.graph, infos, preparation)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, prepare_operators, operators, cluster, preparation)
+        finally:
+            model.preparation = None
 
     async def wait_for_all(self, model: ServedModel, patience: Patience) -> None:
         """Wait until peers answer as `patience` wants it; raises as of `agree`."""

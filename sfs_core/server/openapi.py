@@ -185,6 +185,8 @@ def _inference_schemas() -> dict[str, Any]:
     tensor = {"name": _TEXT, "shape": _list({"type": "integer", "minimum": -1}), "datatype": {"enum": list(DATATYPES)}}
     row = {"type": ["string", "number", "boolean"]}
     flag = {"type": "boolean"}
+    number = {"type": ["number", "null"]}
+    progress = _record("percent", percent=number, seconds_left=number)
     return {
         "Error": _record("error", error=_TEXT, code={"type": "integer"}),
         "Live": _record("live", live=flag),
@@ -194,6 +196,7 @@ def _inference_schemas() -> dict[str, Any]:
             services=_list(_TEXT),
             waiting_for_peers=_list(_TEXT),
             failing_feature_sources=_list(_TEXT),
+            preparing={"type": "object", "additionalProperties": progress},
         ),
         "ServerMetadata": _record("name", "version", name=_TEXT, version=_TEXT, extensions=_list(_TEXT)),
         "ModelMetadata": _record(

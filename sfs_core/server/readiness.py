@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from sfs_core.errors import SfsError
+from sfs_core.server.keys import Preparation
 from sfs_core.server.served import ServedModels
 
 __all__ = ["Readiness"]
@@ -103,14 +104,26 @@ class Readiness:
 
     def page(self) -> tuple[int, str, bytes]:
         """`/ready`: 200 when every service is, else 503, and what is missing."""
-        waiting = sorted(service for service, model in self._models.items() if model.predictor is None)
+        unready = {service: model.preparation for service, model in self._models.items() if model.predictor is None}
+        waiting = sorted(service for service, preparation in unready.items() if preparation is None)
         failing = sorted(self._failing.keys() & self._models.keys())
-        ready = bool(self._models) and not (waiting or failing or self._retiring)
-        body = {
+        ready = bool(self._models) and not (unready or failing or self._retiring)
+        body: dict[str, Any] = {
             "ready": ready,
             "services": sorted(self._models),
             "waiting_for_peers": waiting,
             "failing_feature_sources": failing,
             "stopping": self._retiring,
         }
+        preparing = {service: _told(preparation) for service, preparation in unready.items() if preparation}
+        if preparing:
+            body["preparing"] = preparing
         return 200 if ready else 503, "application/json", orjson.dumps(body)
+
+
+def _told(preparation: Preparation) -> dict[str, float | None]:
+    left = preparation.seconds_left
+    return {
+        "percent": round(100 * preparation.share, 1),
+        "seconds_left": None if left is None else round(left, 1),
+    }

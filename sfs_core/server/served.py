@@ -11,6 +11,7 @@ from sfs_core.engine.predictor import Predictor
 from sfs_core.model.graph import Graph
 from sfs_core.observe.server_metrics import UNKNOWN
 from sfs_core.proto.serving_pb2 import ModelInfo
+from sfs_core.server.keys import Preparation
 
 __all__ = ["ServedModel", "ServedModels", "service_label"]
 
@@ -29,6 +30,7 @@ class ServedModel:
         predictor: whole predictions; None until every party agreed on the model.
         batcher: joins callers' requests for the predictor; None as long as that is.
         agreed: set together with these two.
+        preparation: how far operators are with what they make of the parties' keys, as long as they do.
         per_row: whether this party scores the rows that are there when others are missing (`features.missing`).
     """
 
@@ -42,6 +44,7 @@ class ServedModel:
     predictor: Predictor | None = None
     batcher: Batcher | None = None
     agreed: asyncio.Event = field(default_factory=asyncio.Event)
+    preparation: Preparation | None = None
 
 
 class ServedModels(dict[str, ServedModel]):

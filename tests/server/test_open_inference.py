@@ -224,7 +224,9 @@ def fail() -> None:
 
 async def test_what_is_missing_is_named() -> None:
     served = models(well=lambda: None, broken=fail, none=None)
-    served["early"] = SimpleNamespace(predictor=None, executor=SimpleNamespace(features=SimpleNamespace(source=None)))
+    served["early"] = SimpleNamespace(
+        predictor=None, preparation=None, executor=SimpleNamespace(features=SimpleNamespace(source=None))
+    )
     watch = Readiness("alice", served)
     await watch.check()
     status, _, body = watch.page()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -112,7 +112,9 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
         except WireError as error:
             raise self._unreadable("intercept_ciphertext", error) from None
         self._masks, self._noise, self._own_noise = keyring.their_masks, keyring.their_noise, keyring.own_noise
-        self._sums = WeightedSums([key.leave(weight) for weight in weights], key, keyring.table_memory)
+        self._sums = WeightedSums(
+            [key.leave(weight) for weight in weights], key, keyring.table_memory, keyring.progress
+        )
         keyring.table_memory -= self._sums.memory
 
     def _check_key(self, representative: mpz, keyring: Keyring) -> None:
@@ -172,17 +174,30 @@ class WeightedSums:
         weights: residues.
         key: what encrypts them.
         memory: bytes that tables may take; where wide tables do not fit, narrow ones or none are used.
+        progress: told after each table how many of how many there are.
 
     Attributes:
         memory: bytes that the tables take.
     """
 
-    def __init__(self, weights: Sequence[mpz], key: PublicKey, memory: int) -> None:
+    def __init__(
+        self,
+        weights: Sequence[mpz],
+        key: PublicKey,
+        memory: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._weights, self._modulus = weights, key.modulus
         sizes = {width: len(weights) * FixedBase.memory(key.modulus, _TABLE_BYTES, width) for width in (8, 4)}
         width = next((width for width, size in sizes.items() if size <= memory), None)
         self.memory = sizes[width] if width else 0
-        self._tables = [FixedBase(weight, key.modulus, _TABLE_BYTES, width) for weight in weights] if width else None
+        self._tables = list(self._made_tables(width, progress)) if width else None
+
+    def _made_tables(self, width: int, progress: Callable[[int, int], None] | None) -> Iterator[FixedBase]:
+        for count, weight in enumerate(self._weights, 1):
+            yield FixedBase(weight, self._modulus, _TABLE_BYTES, width)
+            if progress is not None:
+                progress(count, len(self._weights))
 
     def of(self, rows: Sequence[Sequence[int]]) -> list[mpz]:
         """One residue per row of integers."""

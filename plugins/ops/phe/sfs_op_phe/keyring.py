@@ -39,6 +39,7 @@ class Keyring:
         tokens: keeps this party's selections while they travel.
         workers: calculate in other processes.
         table_memory: bytes that further tables of weights may take.
+        progress: to be told how far tables are.
     """
 
     def __init__(self, cluster: Cluster, config: PheConfig) -> None:
@@ -59,6 +60,7 @@ class Keyring:
         self.workers = workers_of((os.cpu_count() or 1) if config.workers is None else config.workers)
         self._stock_limit = config.noise_stock
         self.table_memory = config.table_memory
+        self.progress = cluster.progress
 
     def decrypt(self, representatives: Sequence[mpz], bits: int, what: str) -> list[int]:
         """The messages of ciphertexts under the own key.

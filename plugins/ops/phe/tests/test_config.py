@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,20 @@ def test_tables_of_all_nodes_together_keep_to_their_memory(parties):
     assert 0 < taken[2] < one
     assert taken[-1] == 0
     assert sum(taken) <= options["table_memory"]
+
+
+def test_tables_tell_how_far_they_are(parties):
+    told = []
+    alice = parties.clusters["alice"]
+    cluster = replace(alice, progress=lambda done, total: told.append((done, total)))
+    weights = encrypt_weights([1.0, 2.0, 3.0], SCALE, parties.key("bob"))
+    names = {
+        "feature_names": ["a", "b", "c"],
+        "feature_types": ["DT_DOUBLE"] * 3,
+        "feature_weights_ciphertext": weights,
+    }
+    make(PheDotProduct, (), result_col_name="y", rand_number_col_name="r", **names).prepare(cluster)
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_digits_and_workers_are_as_configured(parties):
