@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sfs_core.batch import Batch, Projector, Schema
+    from sfs_core.block import BlockLayout, TableBlock
     from sfs_core.errors import (
         ConfigError,
         ErrorCode,
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "sfs_core.batch": ["Batch", "Projector", "Schema"],
+    "sfs_core.block": ["BlockLayout", "TableBlock"],
     "sfs_core.errors": [
         "ConfigError",
         "ErrorCode",
@@ -116,6 +118,7 @@ __all__ = [
     "AuthenticatorContext",
     "AuthenticatorSpec",
     "Batch",
+    "BlockLayout",
     "Caller",
     "Cluster",
     "CommandSpec",
@@ -157,6 +160,7 @@ __all__ = [
     "Schema",
     "ServerHandle",
     "SfsError",
+    "TableBlock",
     "__version__",
     "attr",
     "compute_pb2",

@@ -21,6 +21,7 @@ __all__ = ["MAX_ROWS", "decode_batch", "encode_batch"]
 MAX_ROWS: Final = 10_000_000
 """More rows than this in one table are refused."""
 
+_ENDIANNESS_FIELD: Final = 0  # of flatbuffer table Schema (Arrow format, Schema.fbs)
 _COMPRESSION_FIELD: Final = 3  # of flatbuffer table RecordBatch (Arrow format, Message.fbs)
 _HEADER_FIELD: Final = 2  # of flatbuffer table Message
 
@@ -66,6 +67,8 @@ def _read_only_batch(data: bytes, what: str) -> Any:
     head = reader.read_next_message()
     if head.type != "schema":  # pyarrow would read it as one all the same, and crash
         raise _refused(what, f"a {head.type} stands where a schema is expected")
+    if _is_big_endian(head.metadata.to_pybytes()):  # pyarrow would not swap the bytes of this one
+        raise _refused(what, "big-endian values are not accepted")
     schema = pa.ipc.read_schema(head)
     if any(pa.types.is_dictionary(field.type) or pa.types.is_nested(field.type) for field in schema):
         raise _refused(what, "dictionary and nested columns are not accepted")
@@ -94,12 +97,22 @@ def _refused(what: str, why: str, code: ErrorCode = ErrorCode.UNEXPECTED_ERROR) 
 
 def _is_compressed(metadata: bytes) -> bool:
     """Whether a record batch message has the `compression` field; pyarrow does not tell before it has expanded."""
+    return bool(_header_field(metadata, _COMPRESSION_FIELD))
+
+
+def _is_big_endian(metadata: bytes) -> bool:
+    at = _header_field(metadata, _ENDIANNESS_FIELD)
+    return bool(at) and struct.unpack_from("<h", metadata, at) != (0,)
+
+
+def _header_field(metadata: bytes, field: int) -> int:
+    """Where a field of a message's header lies, 0 if it is absent."""
     (root,) = struct.unpack_from("<I", metadata, 0)
     header = _table_field(metadata, root, _HEADER_FIELD)
     if not header:
-        return False
+        return 0
     (offset,) = struct.unpack_from("<I", metadata, header)
-    return bool(_table_field(metadata, header + offset, _COMPRESSION_FIELD))
+    return _table_field(metadata, header + offset, field)
 
 
 def _table_field(data: bytes, table: int, field: int) -> int:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sfs_core.batch import Batch
+from sfs_core.block import PartyBlocks, TableBlock
 from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
+from sfs_core.codec.block_templates import BlockTemplates
 from sfs_core.codec.features import Feature, feature_from_message, feature_rows
-from sfs_core.codec.node_templates import FEW_TABLES, NodeTemplates
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
 
@@ -58,7 +59,7 @@ class ExecuteCall:
     ids: list[str] | None = None
     context: str = ""
     predefined: Sequence[Feature] | None = None
-    inputs: Mapping[str, list[Batch]] = field(default_factory=dict)
+    inputs: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
 
     @property
     def most_rows(self) -> int:
@@ -67,6 +68,8 @@ class ExecuteCall:
             return len(self.ids)
         if self.predefined is not None:
             return feature_rows(self.predefined)
+        if type(self.inputs) is PartyBlocks:
+            return self.inputs.num_rows
         return max((table.num_rows for tables in self.inputs.values() for table in tables), default=0)
 
 
@@ -81,7 +84,7 @@ class ExecuteReply:
             places mean nothing. None: all rows are there.
     """
 
-    outputs: dict[str, Batch]
+    outputs: Mapping[str, Batch]
     headers: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[bool] | None = None
 
@@ -111,7 +114,7 @@ SAFE_TEXT_MARK: Final = "sfs: "
 
 _NodesMessage = apis_pb2.ExecutionTask | apis_pb2.ExecuteResult
 
-_TEMPLATES: Final = NodeTemplates()
+_TEMPLATES: Final = BlockTemplates()
 _FETCH: Final = (apis_pb2.FS_SERVICE, apis_pb2.FS_PREDEFINED)
 
 
@@ -189,23 +192,23 @@ def _read_features(call: ExecuteCall, source: apis_pb2.FeatureSource) -> None:
 
 
 def _write_nodes(message: _NodesMessage, nodes: Mapping[str, Sequence[Batch]]) -> None:
-    data = _TEMPLATES.write(nodes)
-    if data is not None:
+    if type(nodes) is PartyBlocks and (data := _TEMPLATES.write(nodes)) is not None:
         message.MergeFromString(data)
         return
     for name, batches in nodes.items():
         message.nodes.add(name=name).ios.add().datas.extend([encode_batch(batch) for batch in batches])
 
 
-def _read_nodes(message: _NodesMessage) -> dict[str, list[Batch]]:
-    if len(message.nodes) <= FEW_TABLES:
+def _read_nodes(message: _NodesMessage) -> Mapping[str, Sequence[Batch]]:
+    if len(message.nodes) < 2:
         return {node.name: _read_tables(node) for node in message.nodes}
     rest = type(message)(execution_id=message.execution_id).SerializeToString()
     data = message.SerializeToString().removeprefix(rest)
-    nodes = _TEMPLATES.read(data)
-    if nodes is None:
-        nodes = {node.name: _read_tables(node) for node in message.nodes}
-        _TEMPLATES.learn(data, nodes)
+    known = _TEMPLATES.read(data)
+    if known is not None:
+        return known
+    nodes = {node.name: _read_tables(node) for node in message.nodes}
+    _TEMPLATES.learn(data, nodes)
     return nodes
 
 
@@ -233,7 +236,7 @@ def reply_to_message(service: str, reply: ExecuteReply) -> apis_pb2.ExecuteRespo
         del message.header.data[MISSING_ROWS]
     message.status.code = ErrorCode.OK
     message.service_spec.id = service
-    _write_nodes(message.result, {name: [batch] for name, batch in reply.outputs.items()})
+    _write_nodes(message.result, _of_one_party(reply.outputs))
     return message
 
 
@@ -267,15 +270,28 @@ def reply_from_message(
         SfsError: a node has not exactly one table (7), or it is no valid Arrow stream (2 or 7), or the marks of missing
             rows are not right (7).
     """
-    outputs = {}
-    for name, tables in _read_nodes(message.result).items():
-        if len(tables) != 1:
-            raise _logic_error(f"execution {execution}: node {name!r} has {len(tables)} tables, one is expected")
-        outputs[name] = tables[0]
+    outputs = _only_tables(_read_nodes(message.result), execution)
     headers = dict(message.header.data)
     if MISSING_ROWS not in headers:
         return ExecuteReply(outputs, headers)
     return ExecuteReply(outputs, headers, _missing_rows(headers.pop(MISSING_ROWS), per_row_count))
+
+
+def _of_one_party(outputs: Mapping[str, Batch]) -> Mapping[str, Sequence[Batch]]:
+    if type(outputs) is TableBlock:
+        return PartyBlocks([outputs])
+    return {name: [batch] for name, batch in outputs.items()}
+
+
+def _only_tables(nodes: Mapping[str, Sequence[Batch]], execution: int) -> Mapping[str, Batch]:
+    if type(nodes) is PartyBlocks and len(nodes.blocks) == 1:
+        return nodes.blocks[0]
+    outputs = {}
+    for name, tables in nodes.items():
+        if len(tables) != 1:
+            raise _logic_error(f"execution {execution}: node {name!r} has {len(tables)} tables, one is expected")
+        outputs[name] = tables[0]
+    return outputs
 
 
 def _missing_rows(marks: str, count: int | None) -> Sequence[bool] | None:

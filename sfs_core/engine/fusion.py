@@ -51,7 +51,15 @@ def _is_complete(fusion: Fusion, operators: Mapping[str, Operator], outputs: Seq
         return False
     needed = {p for n in inside for p in operators[n].node.parents or (None,) if p not in inside}
     used = {p for name, op in operators.items() if name not in inside for p in op.node.parents} | set(outputs)
-    return needed == set(fusion.parents) and inside & used <= set(fusion.outputs) <= inside
+    if needed != set(fusion.parents) or not inside & used <= set(fusion.outputs) <= inside:
+        return False
+    if fusion.by_party and not (fusion.mergeable and operators.keys().isdisjoint(needed) and None not in needed):
+        return False
+    layout = fusion.layout
+    if layout is None:
+        return True
+    schemas = tuple(operators[name].output_schema() for name in fusion.outputs)
+    return (layout.names, layout.schemas) == (fusion.outputs, schemas)
 
 
 def run_order(operators: Mapping[str, Operator], fusions: Sequence[Fusion]) -> list[str | Fusion]:

@@ -6,9 +6,10 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from sfs_core.batch import Batch, Projector, Schema
+from sfs_core.block import BlockLayout, PartyBlocks, TableBlock
 from sfs_core.engine.fusion import choose_fusions, run_order
 from sfs_core.errors import ErrorCode, GraphError, PluginError, SfsError
 from sfs_core.model.validation import CheckedExecution
@@ -19,6 +20,8 @@ __all__ = ["Plan"]
 Tables = Mapping[str, Sequence[Batch]]
 Argument = Callable[["_Run"], Any]
 
+_MOST_LAYOUTS: Final = 64
+
 
 @dataclass(slots=True)
 class _Run:
@@ -27,6 +30,7 @@ class _Run:
     features: Batch | None
     tables: Tables
     slots: list[Any]
+    block: TableBlock | None = None  # all that the execution returns, where one step computes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class _Step:
     compute: Callable[..., Any]
     outputs: tuple[tuple[int, Schema], ...]  # slot and schema of each
     singles: tuple[_Step, ...] = ()  # of a fusion: its nodes, for when it gives up
+    layout: BlockLayout | None = None  # of a fusion that returns a block
+    is_last: bool = False  # whether its outputs are those of the execution
 
     def run(self, context: ComputeContext, run: _Run) -> None:
         """Fill the slots of the outputs."""
@@ -56,12 +62,24 @@ class _Step:
             for step in self.singles:
                 step.run(context, run)
             return
+        elif self.layout is not None:
+            self._keep_block(result, run)
+            return
         elif not isinstance(result, Sequence) or len(result) != len(self.outputs):
             raise _wrong_output(self, f"{type(result).__name__}, not {len(self.outputs)} tables")
         for (slot, schema), output in zip(self.outputs, result, strict=True):
             if type(output) is not Batch or output.schema is not schema:
                 _check_output(output, schema, self)
             run.slots[slot] = output
+
+    def _keep_block(self, block: Any, run: _Run) -> None:
+        if type(block) is not TableBlock or block.layout is not self.layout:
+            raise _wrong_output(self, f"{type(block).__name__}, not a TableBlock of the layout that it declares")
+        if self.is_last:
+            run.block = block
+            return
+        for (slot, _), table in zip(self.outputs, block.values(), strict=True):
+            run.slots[slot] = table
 
     def _computed(self, context: ComputeContext, run: _Run) -> Any:
         arguments = [argument(run) for argument in self.arguments]
@@ -92,7 +110,7 @@ class Plan:
         slots = {name: i for i, name in enumerate(execution.order)}
         self._slots = len(slots)
         self._steps = [
-            _node_step(own[part], slots) if isinstance(part, str) else _fused_step(part, own, slots)
+            _node_step(own[part], slots) if isinstance(part, str) else _fused_step(part, own, slots, self.outputs)
             for part in run_order(own, fusions)
         ]
         self._output_slots = [(name, slots[name]) for name in self.outputs]
@@ -106,8 +124,8 @@ class Plan:
         """Have `tell` called after each step of every run, with the step's first node and the seconds it took."""
         self._steps = [replace(step, compute=_timed(step, tell)) for step in self._steps]
 
-    def run(self, context: ComputeContext, features: Batch | None, tables: Tables) -> dict[str, Batch]:
-        """The exit nodes' tables.
+    def run(self, context: ComputeContext, features: Batch | None, tables: Tables) -> Mapping[str, Batch]:
+        """The exit nodes' tables; a `TableBlock` where one fusion computes them all as such.
 
         Args:
             context: who computes for whom.
@@ -121,7 +139,7 @@ class Plan:
         run = _Run(features, tables, [None] * self._slots)
         for step in self._steps:
             step.run(context, run)
-        return {name: run.slots[slot] for name, slot in self._output_slots}
+        return run.block or {name: run.slots[slot] for name, slot in self._output_slots}
 
 
 def _timed(step: _Step, tell: Callable[[str, float], None]) -> Callable[..., Any]:
@@ -146,12 +164,18 @@ def _node_step(operator: Operator, slots: Mapping[str, int]) -> _Step:
     return _Step((node.name,), tuple(arguments), operator.compute, (output,))
 
 
-def _fused_step(fusion: Fusion, operators: Mapping[str, Operator], slots: Mapping[str, int]) -> _Step:
-    wanted = zip(fusion.parents, fusion.schemas, strict=True)
-    arguments = [_argument(parent, slots, schema, fusion.mergeable) for parent, schema in wanted]
+def _fused_step(
+    fusion: Fusion, operators: Mapping[str, Operator], slots: Mapping[str, int], exits: Sequence[str]
+) -> _Step:
+    if fusion.by_party:
+        arguments = [_by_party(fusion)]
+    else:
+        wanted = zip(fusion.parents, fusion.schemas, strict=True)
+        arguments = [_argument(parent, slots, schema, fusion.mergeable) for parent, schema in wanted]
     outputs = tuple((slots[name], operators[name].output_schema()) for name in fusion.outputs)
     singles = tuple(_node_step(operator, slots) for name, operator in operators.items() if name in fusion.nodes)
-    return _Step(fusion.nodes, tuple(arguments), fusion.compute, outputs, singles)
+    is_last = set(fusion.outputs) == set(exits)
+    return _Step(fusion.nodes, tuple(arguments), fusion.compute, outputs, singles, fusion.layout, is_last)
 
 
 def _argument(parent: str | None, slots: Mapping[str, int], wanted: Schema, mergeable: bool) -> Argument:
@@ -168,6 +192,32 @@ def _argument(parent: str | None, slots: Mapping[str, int], wanted: Schema, merg
     if mergeable:
         return lambda run: _of_all_parties(run.tables[parent], wanted, project)
     return lambda run: project(_only(run.tables[parent], parent))
+
+
+def _by_party(fusion: Fusion) -> Argument:
+    """The tables of all parents, by party; as blocks where they came so."""
+    wanted = {parent: schema for parent, schema in zip(fusion.parents, fusion.schemas, strict=True) if parent}
+    arguments = [_argument(parent, {}, schema, mergeable=True) for parent, schema in wanted.items()]
+    known: dict[BlockLayout, bool] = {}
+
+    def fits(layout: BlockLayout) -> bool:
+        if layout not in known:
+            if len(known) >= _MOST_LAYOUTS:  # layouts come from peers too: do not grow for ever
+                known.clear()
+            schemas = dict(zip(layout.names, layout.schemas, strict=True))
+            known[layout] = all(schemas.get(parent) is schema for parent, schema in wanted.items())
+        return known[layout]
+
+    def tables_by_party(run: _Run) -> Sequence[Mapping[str, Batch]]:
+        if type(run.tables) is PartyBlocks and all(fits(block.layout) for block in run.tables.blocks):
+            return run.tables.blocks
+        tables = [argument(run) for argument in arguments]
+        if len({len(of_node) for of_node in tables}) > 1:
+            raise GraphError("the parents' numbers of tables differ")
+        _check_rows(tables)
+        return [dict(zip(wanted, of_party, strict=True)) for of_party in zip(*tables, strict=True)]
+
+    return tables_by_party
 
 
 def _features_of(run: _Run) -> Batch:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from sfs_core.batch import Batch, Schema
+from sfs_core.block import BlockLayout, TableBlock
 from sfs_core.engine.plan import Plan
 from sfs_core.sdk.operator import Operator
 
@@ -59,7 +58,7 @@ class PrecomputedRows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def find(self, ids: Sequence[str]) -> dict[str, Batch] | None:
+    def find(self, ids: Sequence[str]) -> Outputs | None:
         """The tables of these rows; None unless all are known."""
         rows = list(map(self._rows.get, ids))
         if self._form is None or None in rows:
@@ -89,7 +88,7 @@ class _Form(Protocol):
     def split(self, outputs: Outputs) -> Sequence[Any] | None:
         """The rows; None if they cannot be kept in this form."""
 
-    def joined(self, rows: Sequence[Any]) -> dict[str, Batch]:
+    def joined(self, rows: Sequence[Any]) -> Outputs:
         """Rows as tables."""
 
     def size(self, row: Any) -> int:
@@ -97,9 +96,7 @@ class _Form(Protocol):
 
 
 def _form(schemas: Mapping[str, Schema], outputs: Outputs) -> _Form:
-    if len(outputs) > 1 and all(_is_block(outputs[name]) for name in schemas):
-        return _Blocks(schemas, {name: outputs[name].column(0).shape[1] for name in schemas})
-    return _Tuples(schemas)
+    return _Blocks(outputs.layout) if type(outputs) is TableBlock else _Tuples(schemas)
 
 
 class _Tuples:
@@ -125,48 +122,22 @@ class _Tuples:
 
 
 class _Blocks:
-    """A row is the bytes of many outputs that are one binary column each, such as the selections of trees."""
+    """A row is the bytes of a block."""
 
-    def __init__(self, schemas: Mapping[str, Schema], widths: Mapping[str, int]) -> None:
-        self._widths = dict(sorted(widths.items(), key=lambda item: item[1]))
-        self._schemas = [(name, schemas[name]) for name in self._widths]
-        self._counts = Counter(self._widths.values())
+    def __init__(self, layout: BlockLayout) -> None:
+        self._layout = layout
 
     def split(self, outputs: Outputs) -> Sequence[Any] | None:
-        tables = [outputs[name] for name in self._widths]
-        if not all(map(_is_block, tables)):
+        if type(outputs) is not TableBlock or outputs.layout is not self._layout:
             return None
-        columns = [table.column(0) for table in tables]
-        if [column.shape[1] for column in columns] != list(self._widths.values()):
-            return None
-        return [row.tobytes() for row in np.concatenate(columns, 1)]
+        return [row.tobytes() for row in outputs.array]
 
-    def joined(self, rows: Sequence[Any]) -> dict[str, Batch]:
-        """Tables, each contiguous: those of one width are copied at once, a value as one item."""
-        count = len(rows)
-        block = np.frombuffer(b"".join(rows), np.uint8).reshape(count, -1)
-        columns: list[Any] = []
-        start = 0
-        for width, tables in self._counts.items():
-            if not width:
-                columns += [np.empty((count, 0), np.uint8)] * tables
-                continue
-            end = start + tables * width
-            part = np.ascontiguousarray(block[:, start:end].view(f"V{width}").T)
-            columns.extend(part.view(np.uint8).reshape(tables, count, width))
-            start = end
-        pairs = zip(self._schemas, columns, strict=True)
-        return {name: Batch(schema, count, [column]) for (name, schema), column in pairs}
+    def joined(self, rows: Sequence[Any]) -> TableBlock:
+        block = np.frombuffer(b"".join(rows), np.uint8)
+        return TableBlock(self._layout, block.reshape(len(rows), self._layout.width))
 
     def size(self, row: Any) -> int:
         return sys.getsizeof(row)
-
-
-def _is_block(table: Batch) -> bool:
-    """Whether it is one binary column as a 2-D array."""
-    if len(table.schema) != 1 or table.schema.types[0] != pa.binary() or table.form != "columns":
-        return False
-    return isinstance(table.column(0), np.ndarray)
 
 
 def _has_nulls(table: Batch) -> bool:

@@ -12,6 +12,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from sfs_core.batch import Batch, Schema
+from sfs_core.block import PartyBlocks, TableBlock
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
@@ -21,6 +22,9 @@ from sfs_core.model.graph import Dispatch, Graph
 from sfs_core.observe.trace_context import ensure_trace
 
 __all__ = ["Peer", "Predictor"]
+
+Tables = Mapping[str, Sequence[Batch]]
+"""By node, one table per party that ran it."""
 
 
 class Peer(Protocol):
@@ -32,12 +36,17 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One execution: this party's part, if any, and the peers asked, in ascending order."""
+    """One execution: this party's part, if any, and the peers asked, in ascending order.
+
+    `outside` says of each table that it needs of which execution it is; `whole` is that execution, if it is one and the
+    same and has no other tables.
+    """
 
     index: int
     local: bool
     peers: tuple[tuple[str, Peer], ...]
-    outside: tuple[str, ...]
+    outside: tuple[tuple[str, int], ...]
+    whole: int | None
     outputs: frozenset[str]
 
 
@@ -100,7 +109,10 @@ class Predictor:
             raise GraphError(f"execution {index} has no dispatch type")
         plan = self._executor.plans[index]
         asked = tuple((name, self._peers[name]) for name in chosen if name != self.party)
-        return _Round(index, self.party in chosen, asked, plan.outside, frozenset(plan.outputs))
+        earlier = self._executor.plans[:index]
+        outside = tuple((name, made.index) for made in earlier for name in made.outputs if name in plan.outside)
+        whole = next((made.index for made in earlier if set(made.outputs) == set(plan.outside)), None)
+        return _Round(index, self.party in chosen, asked, outside, whole, frozenset(plan.outputs))
 
     async def predict(self, request: PredictRequest, deadline: float = inf) -> PredictReply:
         """The scores for a request, of those rows that every party has features for.
@@ -127,14 +139,14 @@ class Predictor:
     async def _predict(self, request: PredictRequest, deadline: float) -> PredictReply:
         rows = self.rows_of(request)
         ensure_trace(request.headers)
-        history: dict[str, list[Batch]] = {}
+        made: list[Tables] = []
         headers: dict[str, str] = {}
         missing: Sequence[bool] | None = None
         for round_ in self._rounds:
             timeout = self._timeout
             if deadline != inf:
                 timeout = max(min(timeout, deadline - asyncio.get_running_loop().time()), 0.0)
-            replies = await self._run(round_, request, history, timeout)
+            replies = await self._run(round_, request, _needed(round_, made), timeout)
             for reply in replies:
                 for key, value in reply.headers.items():
                     headers.setdefault(key, value)
@@ -145,9 +157,8 @@ class Predictor:
                     nothing = self.score_schema
                     return PredictReply(request.service, Batch.from_rows(nothing, []), headers=headers, missing=missing)
                 replies = _without(replies, missing)
-            for name in round_.outputs:
-                history[name] = [reply.outputs[name] for reply in replies]
-        scores = _scores(history, self._rounds[-1], rows, missing)
+            made.append(_by_node(round_, replies))
+        scores = _scores(made[-1], self._rounds[-1], rows, missing)
         return PredictReply(request.service, scores, headers=headers, missing=missing)
 
     @property
@@ -184,9 +195,8 @@ class Predictor:
 
     # ------------------------------------------------------------------- one round
     async def _run(
-        self, round_: _Round, request: PredictRequest, history: Mapping[str, list[Batch]], timeout: float
+        self, round_: _Round, request: PredictRequest, tables: Tables, timeout: float
     ) -> Sequence[ExecuteReply]:
-        tables = {name: history[name] for name in round_.outside}
         # Peers first: they compute while this party does its own part.
         pending = [
             asyncio.ensure_future(peer.execute(self._call(round_, name, request, tables), timeout))
@@ -204,9 +214,7 @@ class Predictor:
             await _abandon(pending)
             raise
 
-    def _call(
-        self, round_: _Round, party: str, request: PredictRequest, tables: Mapping[str, list[Batch]]
-    ) -> ExecuteCall:
+    def _call(self, round_: _Round, party: str, request: PredictRequest, tables: Tables) -> ExecuteCall:
         call = ExecuteCall(request.service, self.party, round_.index, request.headers)
         call.model = self._models.get(party, "")
         if round_.index:
@@ -221,10 +229,25 @@ class Predictor:
 
 
 def _checked_reply(round_: _Round, party: str, reply: ExecuteReply) -> ExecuteReply:
-    missing = sorted(round_.outputs - reply.outputs.keys())
-    if missing and not (reply.missing is not None and all(reply.missing)):
-        raise PeerError(f"execution {round_.index}: the answer lacks node {missing[0]!r}", party=party)
-    return reply
+    if reply.outputs.keys() >= round_.outputs or (reply.missing is not None and all(reply.missing)):
+        return reply
+    missing = min(round_.outputs - reply.outputs.keys())
+    raise PeerError(f"execution {round_.index}: the answer lacks node {missing!r}", party=party)
+
+
+def _needed(round_: _Round, made: Sequence[Tables]) -> Tables:
+    """The tables that an execution needs of those made by earlier ones."""
+    if round_.whole is not None:
+        return made[round_.whole]
+    return {name: made[index][name] for name, index in round_.outside}
+
+
+def _by_node(round_: _Round, replies: Sequence[ExecuteReply]) -> Tables:
+    """Each output's tables, one per party that ran the execution; as blocks where all parties' are."""
+    blocks = PartyBlocks.of([reply.outputs for reply in replies])
+    if blocks is not None and len(blocks) == len(round_.outputs):
+        return blocks
+    return {name: [reply.outputs[name] for reply in replies] for name in round_.outputs}
 
 
 async def _abandon(pending: Sequence[asyncio.Future[ExecuteReply]]) -> None:
@@ -238,10 +261,22 @@ def _without(replies: Sequence[ExecuteReply], missing: Sequence[bool]) -> Sequen
 
     Tables that hold something else than a row per row asked for (encrypted ones) stay as they are.
     """
-    if any(table.num_rows != len(missing) for reply in replies for table in reply.outputs.values()):
+    if any(rows != len(missing) for reply in replies for rows in _numbers_of_rows(reply.outputs)):
         return replies
     left = _left(missing)
-    return [ExecuteReply({name: table.take(left) for name, table in reply.outputs.items()}) for reply in replies]
+    return [ExecuteReply(_taken(reply.outputs, left)) for reply in replies]
+
+
+def _numbers_of_rows(outputs: Mapping[str, Batch]) -> list[int]:
+    if type(outputs) is TableBlock:
+        return [outputs.num_rows]
+    return [table.num_rows for table in outputs.values()]
+
+
+def _taken(outputs: Mapping[str, Batch], rows: Sequence[int]) -> Mapping[str, Batch]:
+    if type(outputs) is TableBlock:
+        return outputs.take(rows)
+    return {name: table.take(rows) for name, table in outputs.items()}
 
 
 def _left(missing: Sequence[bool]) -> list[int]:
@@ -252,12 +287,10 @@ def _as_float64(schema: Schema) -> Schema:
     return schema if schema.all_float64 else Schema((name, pa.float64()) for name in schema.names)
 
 
-def _scores(
-    history: Mapping[str, list[Batch]], last: _Round, rows: int, missing: Sequence[bool] | None = None
-) -> Batch:
+def _scores(made: Tables, last: _Round, rows: int, missing: Sequence[bool] | None = None) -> Batch:
     """The exit node's table as float64 columns without nulls, without missing rows."""
     (exit_node,) = last.outputs
-    (scores,) = history[exit_node]
+    (scores,) = made[exit_node]
     if missing is not None:
         left = _left(missing)
         scores = scores.take(left) if scores.num_rows == rows else scores

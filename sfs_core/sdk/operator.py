@@ -25,6 +25,7 @@ from typing import Annotated, Any, ClassVar, Final, NoReturn, get_args, get_orig
 from pydantic import ValidationError
 
 from sfs_core.batch import Batch, Schema
+from sfs_core.block import BlockLayout, TableBlock
 from sfs_core.errors import ErrorCode, GraphError
 from sfs_core.sdk.context import PluginConfig
 
@@ -199,14 +200,20 @@ class Fusion:
         compute: called like `Operator.compute`, with one argument per parent; returns one batch per output. Where it
             returns None or raises an SfsError, the nodes run one by one, so that the error is theirs.
         mergeable: whether arguments are lists of the parties' tables.
+        by_party: whether `compute` takes one argument instead: a list with a mapping per party (requester first, then
+            by party id) of its tables by parent, all of as many rows. A mapping is a `TableBlock`, which may have more
+            tables, where that is how they came. Only for mergeable nodes whose parents are of earlier executions.
+        layout: of the `TableBlock` that `compute` returns instead of batches, with `outputs` for names; None: batches.
     """
 
     nodes: tuple[str, ...]
     parents: tuple[str | None, ...]
     schemas: tuple[Schema, ...]
     outputs: tuple[str, ...]
-    compute: Callable[..., Sequence[Batch] | None]
+    compute: Callable[..., Sequence[Batch] | TableBlock | None]
     mergeable: bool = False
+    by_party: bool = False
+    layout: BlockLayout | None = None
 
 
 class Operator(ABC):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sfs_core.batch import Batch, Schema
+from sfs_core.block import PartyBlocks, TableBlock
+from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
 from sfs_core.engine.plan import Plan
 from sfs_core.errors import SfsError
 from sfs_core.model.graph import Dispatch, Execution
@@ -92,6 +94,8 @@ def assert_fused_equals_single(
 ) -> tuple[tuple[str, ...], ...]:
     """Run an execution with its fusions and node by node, and see that nobody could tell which it was.
 
+    Tables that may come as blocks are given so, too.
+
     Args:
         operators: of the execution's nodes, parents before children.
         outputs: the nodes whose tables leave the execution.
@@ -105,9 +109,26 @@ def assert_fused_equals_single(
     names, outside = tuple(nodes), tuple(tables or ())
     checked = CheckedExecution(Execution(0, names, Dispatch.ALL), names, names, tuple(outputs), outside)
     fused, single = Plan(checked, nodes), Plan(checked, nodes, fuse=False)
-    found, wanted = (_outcome(plan, features, tables or {}) for plan in (fused, single))
-    assert found == wanted, f"fused: {found}\none by one: {wanted}"
+    wanted = _outcome(single, features, tables or {})
+    for form in _forms(tables or {}):
+        found = _outcome(fused, features, form)
+        assert found == wanted, f"fused: {found}\none by one: {wanted}"
     return fused.fused
+
+
+def _forms(tables: Mapping[str, Sequence[Batch]]) -> Iterator[Mapping[str, Sequence[Batch]]]:
+    """The tables as they are, and as blocks if they are of one width each."""
+    yield tables
+    if len({len(of_node) for of_node in tables.values()}) == 1:
+        parties = [dict(zip(tables, party, strict=True)) for party in zip(*tables.values(), strict=True)]
+        blocks = PartyBlocks.of([TableBlock.of(_binary_arrays(party)) for party in parties])
+        if blocks is not None:
+            yield blocks
+
+
+def _binary_arrays(tables: Mapping[str, Batch]) -> Mapping[str, Batch]:
+    """The tables, those with one binary column of one width with this as an array."""
+    return {name: decode_batch(encode_batch(table)) for name, table in tables.items()}
 
 
 def _outcome(plan: Plan, features: Batch | None, tables: Mapping[str, Sequence[Batch]]) -> object:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from sfs_core import (
     Batch,
+    BlockLayout,
     ComputeContext,
     ErrorCode,
     ExecutionView,
@@ -20,6 +22,7 @@ from sfs_core import (
     PluginError,
     Schema,
     SfsError,
+    TableBlock,
 )
 from sfs_core.engine.plan import Plan
 from sfs_core.model.graph import Dispatch, Execution
@@ -27,6 +30,7 @@ from sfs_core.model.validation import CheckedExecution
 
 CONTEXT = ComputeContext("alice", "alice")
 X = Schema([("x", pa.float64())])
+TEXT, OTHER_TEXT = Schema([("text", pa.binary())]), Schema([("other", pa.binary())])
 
 
 class Add(Operator, name="ADD", version="1", inputs=["*args"], output="x", variable_inputs=True):
@@ -232,6 +236,82 @@ def test_the_node_that_gets_unequal_tables_is_named(offers) -> None:
             with pytest.raises(GraphError, match=text) as caught:
                 scores(each, **tables)
             assert caught.value.node == node
+
+
+def test_tables_by_party(offers) -> None:
+    seen = []
+
+    def compute(context: ComputeContext, parties: list[Mapping[str, Batch]]) -> list[Batch]:
+        seen.append([{name: one.rows() for name, one in tables.items()} for tables in parties])
+        return [table(70.0)]
+
+    graph = {"a": "y", "b": "z", "c": "ab"}
+    offers(fusion("abc", "yz", "c", compute, mergeable=True, by_party=True))
+    made = plan(graph, "c", outside="yz")
+    assert scores(made, y=[table(1.0), table(2.0)], z=[table(3.0), table(4.0)]) == {"c": 70.0}
+    assert seen == [[{"y": [(1.0,)], "z": [(3.0,)]}, {"y": [(2.0,)], "z": [(4.0,)]}]]
+    assert scores(made, y=[table(1.0)], z=[table(3.0)]) == {"c": 70.0}
+    assert scores(made, y=[table(1.0)], z=[table(3.0, 2)]) == {"c": 7.0}, "rows differ: one by one"
+    with pytest.raises(GraphError) as caught:
+        scores(made, y=[table(1.0), table(2.0)], z=[table(3.0)])
+    assert caught.value.node == "a"
+    offers(fusion("ab", [None], "b", mergeable=True, by_party=True))
+    assert plan(CHAIN, "d").fused == (), "features are no party's table"
+    offers(fusion("bc", "a", "c", mergeable=True, by_party=True))
+    assert plan(CHAIN, "d").fused == (), "a is of the same execution"
+
+
+class Text(Operator, name="TEXT", version="1", inputs=["x"], output="text"):
+    """A column of bytes: the node's name and how many rows there are."""
+
+    def input_schemas(self) -> list[Schema]:
+        return [X]
+
+    def output_schema(self) -> Schema:
+        return TEXT
+
+    def compute(self, context: ComputeContext, x: Batch) -> Batch:
+        return Batch(TEXT, x.num_rows, rows=[(f"{self.node.name}{x.num_rows}".encode(),)] * x.num_rows)
+
+    @classmethod
+    def fuse(cls, execution: ExecutionView) -> Iterable[Fusion]:
+        return [fusion("ab", [None], "ab", cls.block, layout=cls.layout)]
+
+    layout: ClassVar[BlockLayout]
+    block: ClassVar[Any]
+
+
+def texts(layout: BlockLayout, block: Any, outputs: str = "ab") -> tuple[Plan, Mapping[str, Batch]]:
+    """A plan of two nodes that are fused to make this block, if the layout is right, and what it returns."""
+    Text.layout, Text.block = layout, lambda context, x: block
+    operators = {name: Text(NodeSpec(name, "TEXT", "1")) for name in "abc"}
+    checked = CheckedExecution(Execution(0, tuple("abc"), Dispatch.ALL), tuple("abc"), ("c",), tuple(outputs), ())
+    made = Plan(checked, operators)
+    return made, made.run(CONTEXT, table(0.0, 2), {})
+
+
+def test_fusions_that_return_a_block() -> None:
+    layout = BlockLayout("ab", [TEXT] * 2, [1, 2])
+    block = TableBlock(layout, np.frombuffer(b"xyzuvw", np.uint8).reshape(2, 3))
+    made, found = texts(layout, block)
+    assert made.fused == (("a", "b"),)
+    assert found is block, "all that the execution returns"
+    made, found = texts(layout, block, "abc")
+    assert {name: out.arrow(0).to_pylist() for name, out in found.items()} == {
+        "a": [b"x", b"u"],
+        "b": [b"yz", b"vw"],
+        "c": [b"c2", b"c2"],
+    }
+    singly = {"a": [b"a2", b"a2"], "b": [b"b2", b"b2"]}
+    for other in (BlockLayout("ba", [TEXT] * 2, [1, 2]), BlockLayout("ab", [TEXT, OTHER_TEXT], [1, 2])):
+        made, found = texts(other, block)
+        assert made.fused == ()
+        assert {name: out.arrow(0).to_pylist() for name, out in found.items()} == singly
+    assert texts(layout, None)[1].keys() == singly.keys(), "it gives up"
+    for wrong in ([table(1.0)] * 2, TableBlock(BlockLayout("ab", [TEXT] * 2, [2, 1]), block.array)):
+        with pytest.raises(PluginError, match="not a TableBlock of the layout") as caught:
+            texts(layout, wrong)
+        assert caught.value.node == "a, b"
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, Int32, Operator, Schema, attr, link_function
@@ -13,6 +14,9 @@ from .fused_merge import FusedMerge
 from .merge import TreeMerge
 
 __all__ = ["TreeEnsemblePredict"]
+
+# Up to this many rows, plain Python is faster than NumPy.
+_FEW_ROWS: Final = 8
 
 
 class TreeEnsemblePredict(
@@ -51,13 +55,17 @@ class TreeEnsemblePredict(
             parents = ensemble.node.parents
             merges = [merge for merge in map(execution.operators.get, parents) if isinstance(merge, TreeMerge)]
             if len(merges) == len(set(parents)) == len(parents) and all(map(ensemble._takes, merges)):
+                selects = tuple(merge.node.parents[0] for merge in merges)
+                if len(set(selects)) < len(selects) or not execution.operators.keys().isdisjoint(selects):
+                    continue
                 yield Fusion(
                     nodes=(*parents, name),
-                    parents=tuple(merge.node.parents[0] for merge in merges),
+                    parents=selects,
                     schemas=tuple(merge.input_schemas()[0] for merge in merges),
                     outputs=(name,),
                     compute=FusedMerge(merges, ensemble.score),
                     mergeable=True,
+                    by_party=True,
                 )
 
     def _takes(self, merge: TreeMerge) -> bool:
@@ -77,13 +85,14 @@ class TreeEnsemblePredict(
         Raises:
             FeatureError: a weight is null (code 3).
         """
-        num_rows = scores[0].num_rows
-        if num_rows == 1:
-            return self.score(sum(score.rows()[0][0] for score in scores), 1)
-        return self.score(sum(score.float64(0) for score in scores), num_rows)
+        if scores[0].num_rows == 1:
+            return self.score([sum(score.rows()[0][0] for score in scores)])
+        total: Any = sum(score.float64(0) for score in scores)
+        return self.score(total)
 
-    def score(self, total: Any, num_rows: int) -> Batch:
-        """The table of scores for sums of the trees: a number where there is one row, else an array."""
-        if num_rows == 1:
-            return Batch(self._output, 1, rows=[(self._link.one(total + self.base_score),)])
-        return Batch(self._output, num_rows, [self._link.many(total + self.base_score)])
+    def score(self, sums: Sequence[float]) -> Batch:
+        """The table of scores for each row's sum of the trees."""
+        if len(sums) <= _FEW_ROWS:
+            one, base = self._link.one, self.base_score
+            return Batch(self._output, len(sums), rows=[(one(float(total) + base),) for total in sums])
+        return Batch(self._output, len(sums), [self._link.many(np.asarray(sums) + self.base_score)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import and_, attrgetter
@@ -24,20 +24,17 @@ _TOTAL_BYTES: Final = 64 << 20
 
 
 class Forest:
-    """Finds the leaves that a row of one party's features leaves possible in each of its trees.
+    """Finds the leaves that a row of one party's features leaves possible in each of some trees.
 
     A row's value of a feature falls between two of the trees' sorted split values; for each such gap a table holds the
-    selections that all splits of that feature together leave. The answer is the AND over the features.
-
-    Args:
-        trees: in ascending order of their selections' lengths.
+    selections that all splits of that feature together leave. The answer is the AND over the features: the selections
+    of all trees side by side.
     """
 
     def __init__(self, trees: Sequence[Tree]) -> None:
         formats = [SelectionFormat(tree.num_leaves) for tree in trees]
         starts = [0, *accumulate(form.width for form in formats)]
         self._width = starts[-1]
-        self._trees_by_width = Counter(form.width for form in formats)
         self._all = sum(form.all_leaves << 8 * start for start, form in zip(starts, formats, strict=False))
         splits = defaultdict(list)
         for start, tree in zip(starts, trees, strict=False):
@@ -52,33 +49,20 @@ class Forest:
         ]
         self._everything = as_block([self._all], self._width)
 
-    def few(self, rows: Sequence[Sequence[Any]]) -> list[Block]:
-        """Each tree's selections of rows of Python numbers; the fastest for a few rows."""
-        return self._by_tree(as_block([self._one(row) for row in rows], self._width))
+    def few(self, rows: Sequence[Sequence[Any]]) -> Block:
+        """Selections of rows of Python numbers; the fastest for a few rows."""
+        return as_block([self._one(row) for row in rows], self._width)
 
-    def many(self, matrix: npt.NDArray[np.float64]) -> list[Block]:
-        """Each tree's selections of the rows of a matrix."""
+    def many(self, matrix: npt.NDArray[np.float64]) -> Block:
+        """Selections of the rows of a matrix."""
         selections = np.repeat(self._everything, len(matrix), 0)
         for feature, values, table in self._arrays:
             selections &= table.take(values.searchsorted(matrix[:, feature], "right"), 0)
-        return self._by_tree(selections)
+        return selections
 
-    def everything(self, num_rows: int) -> list[Block]:
+    def everything(self, num_rows: int) -> Block:
         """All leaves of each tree, for each row."""
-        return self._by_tree(np.repeat(self._everything, num_rows, 0))
-
-    def _by_tree(self, selections: Block) -> list[Block]:
-        """The trees' parts, each contiguous: those of one width are copied at once, a selection as one item."""
-        if self._trees_by_width.total() == 1:
-            return [selections]
-        blocks: list[Block] = []
-        start = 0
-        for width, count in self._trees_by_width.items():
-            end = start + count * width
-            part = np.ascontiguousarray(selections[:, start:end].view(f"V{width}").T)
-            blocks.extend(part.view(np.uint8).reshape(count, len(selections), width))
-            start = end
-        return blocks
+        return np.repeat(self._everything, num_rows, 0)
 
     def _one(self, row: Sequence[Any]) -> int:
         selections = self._all

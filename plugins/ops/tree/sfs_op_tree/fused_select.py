@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from sfs_core import Batch, ComputeContext, Schema
+from sfs_core import Batch, BlockLayout, ComputeContext, Schema, TableBlock
 
 from .forest import forests
-from .selection import Block
+from .selection import SelectionFormat
 from .structure import Tree
 
 __all__ = ["FusedSelect", "common_schema"]
@@ -39,40 +39,30 @@ class FusedSelect:
         trees: by node, its tree (None: it knows nothing of it), its features and its output.
 
     Attributes:
-        outputs: the nodes, in the order of the tables that a call returns.
+        layout: of the selections.
     """
 
     def __init__(self, features: Schema, trees: Mapping[str, tuple[Tree | None, Schema, Schema]]) -> None:
         self._wide = features.wide
-        known = {
-            name: tree.over([features.index[feature] for feature in own.names])
-            for name, (tree, own, _) in trees.items()
-            if tree
-        }
-        by_size = sorted(known, key=lambda name: known[name].num_leaves)
-        self.outputs = (*by_size, *(name for name in trees if name not in known))
-        self._schemas = [trees[name][2] for name in self.outputs]
-        self._forests = forests([known[name] for name in by_size])
-        self._unknown = len(trees) - len(known)
+        known = [
+            tree.over([features.index[feature] for feature in own.names]) for tree, own, _ in trees.values() if tree
+        ]
+        self._forests = forests(known)
+        widths = [SelectionFormat(tree.num_leaves).width if tree else 0 for tree, *_ in trees.values()]
+        self.layout = BlockLayout(tuple(trees), tuple(output for *_, output in trees.values()), widths)
 
-    def __call__(self, context: ComputeContext, features: Batch) -> list[Batch] | None:
+    def __call__(self, context: ComputeContext, features: Batch) -> TableBlock | None:
         """The nodes' tables; None where a node must say what it refuses.
 
         Raises:
             SfsError: a feature is null, or an integer beyond 2^53.
         """
-        num_rows = features.num_rows
-        blocks = self._few(features.rows()) if num_rows <= _FEW_ROWS else self._many(features)
-        if blocks is None:
-            return None
-        blocks += [np.empty((num_rows, 0), np.uint8)] * self._unknown
-        return [Batch(schema, num_rows, [block]) for schema, block in zip(self._schemas, blocks, strict=True)]
-
-    def _few(self, rows: Sequence[Sequence[Any]]) -> list[Block] | None:
-        if any(abs(row[i]) > _EXACT_INTEGER for i in self._wide for row in rows):
-            return None
-        return [block for forest in self._forests for block in forest.few(rows)]
-
-    def _many(self, features: Batch) -> list[Block]:
-        matrix = features.matrix()
-        return [block for forest in self._forests for block in forest.many(matrix)]
+        if features.num_rows > _FEW_ROWS:
+            matrix = features.matrix()
+            blocks = [forest.many(matrix) for forest in self._forests]
+        else:
+            rows = features.rows()
+            if any(abs(row[i]) > _EXACT_INTEGER for i in self._wide for row in rows):
+                return None
+            blocks = [forest.few(rows) for forest in self._forests]
+        return TableBlock(self.layout, blocks[0] if len(blocks) == 1 else np.concatenate(blocks, 1))

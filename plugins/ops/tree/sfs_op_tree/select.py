@@ -69,7 +69,7 @@ class TreeSelect(Operator, name="TREE_SELECT", version="0.0.1", inputs=["feature
                 names = tuple(select.node.name for select in selects)
                 trees = {select.node.name: (select._tree, select._input, select._output) for select in selects}
                 compute = FusedSelect(features, trees)
-                yield Fusion(names, parents or (None,), (features,), compute.outputs, compute)
+                yield Fusion(names, parents or (None,), (features,), names, compute, layout=compute.layout)
 
     def _check_lists(self) -> None:
         names, types = self.input_feature_names, self.input_feature_types
@@ -108,9 +108,9 @@ class TreeSelect(Operator, name="TREE_SELECT", version="0.0.1", inputs=["feature
         if forest is None:
             selections = np.empty((num_rows, 0), np.uint8)
         elif not self.input_feature_names:  # the table may hold any columns then
-            (selections,) = forest.everything(num_rows)
+            selections = forest.everything(num_rows)
         elif num_rows <= _FEW_ROWS and not self._input.wide:
-            (selections,) = forest.few(features.rows())
+            selections = forest.few(features.rows())
         else:
-            (selections,) = forest.many(features.matrix())
+            selections = forest.many(features.matrix())
         return Batch(self._output, num_rows, [selections])

@@ -41,14 +41,14 @@ class TestTreeEnsemblePredict(OperatorContract):
     @pytest.fixture
     def case(self):
         own = {"input_col_name": "weight", "output_col_name": "score", "num_trees": 2, "base_score": 0.5}
-        trees = [make_operator(TreeMerge, MERGE, ["selects"], name=name) for name in ("one", "other")]
+        trees = [make_operator(TreeMerge, MERGE, [f"{name} selects"], name=name) for name in ("one", "other")]
         ensemble = make_operator(TreeEnsemblePredict, own, ["one", "other"])
         return OperatorCase(
             component="TREE_ENSEMBLE_PREDICT",
             attributes=own,
             inputs=[[(1.0,), (2.0,)], [(0.25,), (-4.0,)]],
             execution=[*trees, ensemble],
-            execution_inputs={"selects": SELECTS},
+            execution_inputs={"one selects": SELECTS, "other selects": SELECTS},
             expected=[(1.75,), (-1.5,)],
             parents=("one", "other"),
         )

@@ -15,7 +15,8 @@ from sfs_op_tree.merge import TreeMerge
 from sfs_op_tree.select import TreeSelect
 from sfs_op_tree.structure import Split, Tree
 
-from sfs_core import Batch, ComputeContext, ErrorCode, NodeSpec, Schema, SfsError
+from sfs_core import Batch, ComputeContext, ErrorCode, NodeSpec, Schema, SfsError, TableBlock
+from sfs_core.block import PartyBlocks
 from sfs_core.engine.plan import Plan
 from sfs_core.model.graph import Dispatch, Execution
 from sfs_core.model.validation import CheckedExecution
@@ -96,6 +97,7 @@ class Ensemble:
     def tables(self, random_, num_rows):
         """Every party's selections as they come from fused nodes, from the wire, or from a table of another form."""
         found = {f"select_{i}": [] for i in range(len(self.leaves))}
+        forms = random_.choice([["as it is"], ["as it is", "as it is", "arrow", "apart"]])
         for fused, single in self.select_plans:
             rows = [
                 tuple(random_.choice([*VALUES, random_.gauss(0, 1)]) for _ in range(FEATURES)) for _ in range(num_rows)
@@ -106,12 +108,11 @@ class Ensemble:
             expected = outcome(single, by_rows, {})
             assert outcome(fused, by_rows, {}) == outcome(fused, by_matrix, {}) == expected
             for name, table in fused.run(CONTEXT, random_.choice([by_rows, by_matrix]), {}).items():
-                found[name].append(_in_some_form(random_, table))
+                found[name].append(_in_form(random_.choice(forms), table))
         return found
 
 
-def _in_some_form(random_, table):
-    form = random_.choice(["as it is", "as it is", "arrow", "apart"])
+def _in_form(form, table):
     if form == "arrow":
         return Batch.from_arrow(table.to_arrow())
     if form == "apart":  # not contiguous
@@ -139,6 +140,15 @@ def test_any_ensemble_gives_the_same(seed, trees, parties, most_leaves, num_rows
     (score,) = ensemble.fused.run(CONTEXT, None, tables).values()
     (expected,) = ensemble.single.run(CONTEXT, None, tables).values()
     np.testing.assert_allclose(score.float64(0), expected.float64(0), rtol=1e-12)
+    blocks = as_blocks(random_, tables)
+    assert blocks is None or outcome(ensemble.fused, None, blocks) == outcome(ensemble.fused, None, tables)
+
+
+def as_blocks(random_, tables):
+    """The tables as a block per party, whose nodes stand in any order; None where they are of no such kind."""
+    names = random_.sample(list(tables), len(tables))
+    parties = [{name: tables[name][i] for name in names} for i in range(len(tables[names[0]]))]
+    return PartyBlocks.of([TableBlock.of(party) for party in parties])
 
 
 # ------------------------------------------------------------------------ hostile selections
@@ -188,7 +198,10 @@ def test_hostile_selections_give_the_same_error(seed, trees, damages, num_rows):
         name = random_.choice(list(tables))
         party = random_.randrange(2)
         tables[name][party] = damaged(random_, tables[name][party])
-    assert outcome(ensemble.fused, None, tables) == outcome(ensemble.single, None, tables)
+    expected = outcome(ensemble.single, None, tables)
+    assert outcome(ensemble.fused, None, tables) == expected
+    blocks = as_blocks(random_, tables)
+    assert blocks is None or outcome(ensemble.fused, None, blocks) == expected
 
 
 def two_trees():

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfs_core import Batch, Schema, SfsError
+from sfs_core import Batch, Schema, SfsError, TableBlock
+from sfs_core.block import PartyBlocks
 from sfs_core.codec.arrow_ipc import encode_batch
+from sfs_core.codec.block_templates import BlockTemplates
 from sfs_core.codec.execution import (
     ExecuteCall,
     ExecuteReply,
@@ -20,7 +22,6 @@ from sfs_core.codec.execution import (
     reply_from_message,
     reply_to_message,
 )
-from sfs_core.codec.node_templates import NodeTemplates
 from sfs_core.proto import apis_pb2
 
 FLOATS = Schema([("weight", pa.float64())])
@@ -41,6 +42,15 @@ def block(rows: int, width: int, seed: int = 0) -> Batch:
 
 def trees(count: int, rows: int = 2, seed: int = 0) -> dict[str, list[Batch]]:
     return {f"tree {i}": [block(rows, 2 + i % 3, seed + i)] for i in range(count)}
+
+
+def blocks(nodes: Mapping[str, Sequence[Batch]]) -> PartyBlocks:
+    """The same tables, as each party's block."""
+    counts = {len(tables) for tables in nodes.values()}
+    parties = [{name: tables[i] for name, tables in nodes.items()} for i in range(counts.pop())]
+    found = PartyBlocks.of([TableBlock.of(tables) for tables in parties])
+    assert found is not None
+    return found
 
 
 def same(found: Mapping[str, Sequence[Batch]], expected: Mapping[str, Sequence[Batch]]) -> bool:
@@ -73,19 +83,42 @@ def test_messages_are_those_of_single_nodes(nodes):
             assert same(again.inputs, nodes)
 
 
-@given(st.integers(4, 12), st.integers(1, 20), st.integers(0, 99))
+@given(st.integers(1, 12), st.integers(0, 20), st.integers(0, 99))
 def test_replies(count, rows, seed):
     for step in range(3):
-        nodes = {name: table for name, (table,) in trees(count, rows, seed + step).items()}
-        message = reply_to_message("svc", ExecuteReply(nodes, {"k": "v"}))
-        assert message.result.SerializeToString() == written_singly({name: [t] for name, t in nodes.items()})
+        nodes = trees(count, rows, seed + step)
+        (block,) = blocks(nodes).blocks
+        message = reply_to_message("svc", ExecuteReply(block, {"k": "v"}))
+        assert message.result.SerializeToString() == written_singly(nodes)
         found = reply_from_message(message, 0)
         assert found.headers == {"k": "v"}
-        assert same({n: [t] for n, t in found.outputs.items()}, {n: [t] for n, t in nodes.items()})
+        assert same({n: [t] for n, t in found.outputs.items()}, nodes)
+        if step and rows and count > 1:
+            assert type(found.outputs) is TableBlock
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 20), min_size=4, max_size=4), min_size=1, max_size=3),
+    st.integers(0, 12),
+    st.permutations([0, 1, 2, 3]),
+)
+def test_blocks_of_several_parties(widths, rows, order):
+    for step in range(3):
+        nodes = {f"tree {i}": [block(rows, of_party[i], step) for of_party in widths] for i in range(4)}
+        first, *_ = blocks(nodes).blocks
+        moved = {f"tree {i}": nodes[f"tree {i}"] for i in order}  # a party's tables may stand in another order
+        tables = PartyBlocks.of([first, *blocks(moved).blocks[1:]])
+        assert tables is not None
+        message = call_to_message(ExecuteCall("svc", "alice", 1, inputs=tables))
+        assert apis_pb2.ExecuteResult(nodes=message.task.nodes).SerializeToString() == written_singly(nodes)
+        found = call_from_message(message)
+        assert same(found.inputs, nodes)
+        assert found.most_rows == rows
+        assert type(found.inputs) is PartyBlocks or not (step and rows)
 
 
 def test_a_known_message_is_read_without_arrow():
-    templates = NodeTemplates()
+    templates = BlockTemplates()
     data = written_singly(trees(5))
     assert templates.read(data) is None
     templates.learn(data, trees(5))
@@ -125,12 +158,12 @@ def read_singly(node: apis_pb2.NodeIo) -> tuple[str, list[Batch]] | None:
 
 
 def test_templates_do_not_grow_with_what_peers_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfs_core.codec.node_templates._MOST_BYTES", 20_000)
-    templates = NodeTemplates()
+    monkeypatch.setattr("sfs_core.codec.block_templates._MOST_BYTES", 20_000)
+    templates = BlockTemplates()
     for rows in range(1, 60):
         templates.learn(written_singly(trees(5, rows)), trees(5, rows))
         assert templates.read(written_singly(trees(5, rows))) is not None
-    assert 0 < sum(t.size for t in templates._by_shape.values()) <= 20_000
+    assert 0 < sum(t.size for t in templates._by_shape.values() if t) <= 20_000
     nodes = trees(5)
     for size in range(1, 60):  # unknown fields behind the nodes
         templates.learn(written_singly(nodes) + b"\x7a" + bytes([size]) + bytes(size), nodes)
@@ -138,6 +171,8 @@ def test_templates_do_not_grow_with_what_peers_send(monkeypatch: pytest.MonkeyPa
 
 
 def test_large_messages_are_written_singly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfs_core.codec.node_templates._LARGEST", 2000)
-    assert NodeTemplates().write(trees(4)) is not None
-    assert NodeTemplates().write(trees(10)) is None
+    monkeypatch.setattr("sfs_core.codec.block_templates._LARGEST", 2000)
+    assert BlockTemplates().write(blocks(trees(4))) is not None
+    assert BlockTemplates().write(blocks(trees(10))) is None
+    message = reply_to_message("svc", ExecuteReply(blocks(trees(10)).blocks[0]))
+    assert message.result.SerializeToString() == written_singly(trees(10))
