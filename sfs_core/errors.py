@@ -6,6 +6,7 @@ It never carries features, query ids, keys or secrets: a file line, a row index 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 __all__ = [
@@ -96,6 +97,8 @@ class SfsError(Exception):
         self.where = where
         self.hint = hint
         self.detail = detail
+        self.steps: Sequence[tuple[str, float]] = ()
+        """What was done for the request before this happened, and the seconds that each took, where that is timed."""
 
     def __str__(self) -> str:
         text = self.public_text()

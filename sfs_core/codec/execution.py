@@ -48,6 +48,7 @@ class ExecuteCall:
         predefined: features sent along instead of ids; else None.
         inputs: for later executions: per outside parent, one batch per party that ran it (requester first, then
             ascending party ids).
+        steps: what was done for it, and the seconds that each took, where somebody wants to know; it does not travel.
     """
 
     service: str
@@ -60,6 +61,7 @@ class ExecuteCall:
     context: str = ""
     predefined: Sequence[Feature] | None = None
     inputs: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
+    steps: list[tuple[str, float]] | None = None
 
     @property
     def most_rows(self) -> int:

@@ -85,6 +85,7 @@ class PredictReply:
         headers: entries that parties sent back.
         missing: which rows could not be scored, because some party has no features for them: True or False for each;
             None: all were scored.
+        steps: what was done for it, and the seconds that each took, where that is timed; not told to callers.
     """
 
     service: str
@@ -93,6 +94,7 @@ class PredictReply:
     message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[bool] | None = None
+    steps: Sequence[tuple[str, float]] = ()
 
 
 UNSCORED_ROWS: Final = "sfs-unscored-rows"

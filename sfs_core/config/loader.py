@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -63,11 +64,15 @@ class ConfigFile:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFeatureSource:
-    """A feature source's class and checked options, and the features that it gives (None: those that are left)."""
+    """A feature source's class and checked options, and the features that it gives (None: those that are left).
+
+    `name` is its component's, with a number from the second source of that name on.
+    """
 
     source: type[FeatureSource]
     options: PluginConfig
     features: tuple[str, ...] | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +190,14 @@ def load(
 def _loaded(service: Service, model: _Component | None, sources: Sequence[_Component | None]) -> LoadedService:
     assert model is not None
     parts = service.features.parts if service.features else []
-    loaded = [
-        LoadedFeatureSource(*source, None if part.features is None else tuple(part.features))
-        for part, source in zip(parts, sources, strict=True)
-        if source is not None
-    ]
+    seen: Counter[str] = Counter()
+    loaded = []
+    for part, source in zip(parts, sources, strict=True):
+        name = part.source.name
+        seen[name] += 1
+        if source is not None:
+            features = None if part.features is None else tuple(part.features)
+            loaded.append(LoadedFeatureSource(*source, features, name if seen[name] == 1 else f"{name}-{seen[name]}"))
     return LoadedService(service, *model, tuple(loaded))
 
 

@@ -39,7 +39,8 @@ class Logging(_RotatedFile):
     access: bool = False
     """A line for every request answered."""
     slow: Seconds | None = None
-    """A line for every request that takes longer; `sfs trace` shows where the time went, with `tracing`."""
+    """A line for every request that takes longer, with the time that each step took: waiting, look-up, this party's and
+    the others' parts. `sfs trace` shows more, with `tracing`."""
 
 
 class Tracing(_RotatedFile):

@@ -246,7 +246,7 @@ def _scatter(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[in
     for waiting in group:
         end = start + waiting.count
         own = Batch(scores.schema, waiting.count, rows=[rows[place] for place in places[start:end]])
-        waiting.deliver(PredictReply(reply.service, own, headers=reply.headers))
+        waiting.deliver(PredictReply(reply.service, own, headers=reply.headers, steps=reply.steps))
         start = end
 
 
@@ -264,5 +264,5 @@ def _scatter_partly(group: Sequence[_Waiting], reply: PredictReply, places: Sequ
         rows = [scored[place] for place in own_places if place in scored]
         own_missing = [missing[place] for place in own_places] if len(rows) < waiting.count else None
         own = Batch(scores.schema, len(rows), rows=rows)
-        waiting.deliver(PredictReply(reply.service, own, headers=reply.headers, missing=own_missing))
+        waiting.deliver(PredictReply(reply.service, own, headers=reply.headers, missing=own_missing, steps=reply.steps))
         start += waiting.count

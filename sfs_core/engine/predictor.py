@@ -21,7 +21,7 @@ from sfs_core.errors import ErrorCode, GraphError, PeerError, PeerModelError, Re
 from sfs_core.model.graph import Dispatch, Graph
 from sfs_core.observe.trace_context import ensure_trace
 
-__all__ = ["Peer", "Predictor"]
+__all__ = ["Peer", "Predictor", "Round", "Tables"]
 
 Tables = Mapping[str, Sequence[Batch]]
 """By node, one table per party that ran it."""
@@ -35,7 +35,7 @@ class Peer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Round:
+class Round:
     """One execution: this party's part, if any, and the peers asked, in ascending order.
 
     `outside` says of each table that it needs of which execution it is; `whole` is that execution, if it is one and the
@@ -91,7 +91,7 @@ class Predictor:
         self._renew = renew
         self._rounds = [self._round(graph, e.index, e.dispatch, specified) for e in graph.executions]
 
-    def _round(self, graph: Graph, index: int, dispatch: Dispatch, specified: Mapping[int, str]) -> _Round:
+    def _round(self, graph: Graph, index: int, dispatch: Dispatch, specified: Mapping[int, str]) -> Round:
         others = sorted(self._peers)
         if dispatch is Dispatch.ALL:
             chosen = [self.party, *others]
@@ -112,7 +112,7 @@ class Predictor:
         earlier = self._executor.plans[:index]
         outside = tuple((name, made.index) for made in earlier for name in made.outputs if name in plan.outside)
         whole = next((made.index for made in earlier if set(made.outputs) == set(plan.outside)), None)
-        return _Round(index, self.party in chosen, asked, outside, whole, frozenset(plan.outputs))
+        return Round(index, self.party in chosen, asked, outside, whole, frozenset(plan.outputs))
 
     async def predict(self, request: PredictRequest, deadline: float = inf) -> PredictReply:
         """The scores for a request, of those rows that every party has features for.
@@ -195,7 +195,7 @@ class Predictor:
 
     # ------------------------------------------------------------------- one round
     async def _run(
-        self, round_: _Round, request: PredictRequest, tables: Tables, timeout: float
+        self, round_: Round, request: PredictRequest, tables: Tables, timeout: float
     ) -> Sequence[ExecuteReply]:
         # Peers first: they compute while this party does its own part.
         pending = [
@@ -214,7 +214,7 @@ class Predictor:
             await _abandon(pending)
             raise
 
-    def _call(self, round_: _Round, party: str, request: PredictRequest, tables: Tables) -> ExecuteCall:
+    def _call(self, round_: Round, party: str, request: PredictRequest, tables: Tables) -> ExecuteCall:
         call = ExecuteCall(request.service, self.party, round_.index, request.headers)
         call.model = self._models.get(party, "")
         if round_.index:
@@ -228,21 +228,21 @@ class Predictor:
         return call
 
 
-def _checked_reply(round_: _Round, party: str, reply: ExecuteReply) -> ExecuteReply:
+def _checked_reply(round_: Round, party: str, reply: ExecuteReply) -> ExecuteReply:
     if reply.outputs.keys() >= round_.outputs or (reply.missing is not None and all(reply.missing)):
         return reply
     missing = min(round_.outputs - reply.outputs.keys())
     raise PeerError(f"execution {round_.index}: the answer lacks node {missing!r}", party=party)
 
 
-def _needed(round_: _Round, made: Sequence[Tables]) -> Tables:
+def _needed(round_: Round, made: Sequence[Tables]) -> Tables:
     """The tables that an execution needs of those made by earlier ones."""
     if round_.whole is not None:
         return made[round_.whole]
     return {name: made[index][name] for name, index in round_.outside}
 
 
-def _by_node(round_: _Round, replies: Sequence[ExecuteReply]) -> Tables:
+def _by_node(round_: Round, replies: Sequence[ExecuteReply]) -> Tables:
     """Each output's tables, one per party that ran the execution; as blocks where all parties' are."""
     blocks = PartyBlocks.of([reply.outputs for reply in replies])
     if blocks is not None and len(blocks) == len(round_.outputs):
@@ -287,7 +287,7 @@ def _as_float64(schema: Schema) -> Schema:
     return schema if schema.all_float64 else Schema((name, pa.float64()) for name in schema.names)
 
 
-def _scores(made: Tables, last: _Round, rows: int, missing: Sequence[bool] | None = None) -> Batch:
+def _scores(made: Tables, last: Round, rows: int, missing: Sequence[bool] | None = None) -> Batch:
     """The exit node's table as float64 columns without nulls, without missing rows."""
     (exit_node,) = last.outputs
     (scores,) = made[exit_node]

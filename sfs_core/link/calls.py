@@ -7,6 +7,7 @@ import logging
 import math
 import time
 import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -49,10 +50,16 @@ class Calls:
         limit: how many may be under way, None for any number.
         max_bytes: how many bytes their bodies may have together, those being received included.
         target: seconds that calls may take before fewer are let in, None for any time.
+
+    Attributes:
+        refused: how many were refused so far, by reason: `concurrency`, `latency`, `bytes`, `waiting_rows`, `stopping`,
+            and those of `RefusalError`.
     """
 
     def __init__(self, limit: int | None, max_bytes: float = math.inf, target: float | None = None) -> None:
-        self._admission = Admission(math.inf if limit is None else limit, target, time.perf_counter())
+        self.refused: Counter[str] = Counter()
+        self._limit = math.inf if limit is None else limit
+        self._admission = Admission(self._limit, target, time.perf_counter())
         self._max_bytes = max_bytes
         self._bytes = 0
         self._running: set[asyncio.Future[Any]] = set()
@@ -102,8 +109,13 @@ class Calls:
         self, handler: Callable[[bytes, CallInfo], A | Awaitable[A]], body: bytes, info: CallInfo
     ) -> A | Failure | asyncio.Future[A]:
         if self.stopping:
+            self.refused["stopping"] += 1
             return STOPPING
-        if len(self._running) >= self._admission.limit or self._bytes + len(body) > self._max_bytes:
+        if len(self._running) >= self._admission.limit:
+            self.refused["concurrency" if len(self._running) >= self._limit else "latency"] += 1
+            return LIMIT
+        if self._bytes + len(body) > self._max_bytes:
+            self.refused["bytes"] += 1
             return LIMIT
         try:
             answer = handler(body, info)
@@ -111,7 +123,7 @@ class Calls:
                 return answer
             future: asyncio.Future[A] = asyncio.ensure_future(answer)
         except Exception as error:  # noqa: BLE001  a handler's failure must not end the connection
-            return failure_of(error)
+            return self._failed(error)
         self._running.add(future)
         self._bytes += len(body)
         return future
@@ -119,7 +131,10 @@ class Calls:
     def receive(self, size: int) -> bool:
         """Count bytes of a body that is being received, in or (negative) out; False where they are too many."""
         self._bytes += size
-        return size <= 0 or self._bytes <= self._max_bytes
+        if size <= 0 or self._bytes <= self._max_bytes:
+            return True
+        self.refused["bytes"] += 1
+        return False
 
     def _finish(self, future: asyncio.Future[A], done: Callable[[A | Failure], None], size: int, begin: float) -> None:
         if not future.cancelled():
@@ -133,7 +148,14 @@ class Calls:
             done(STOPPING if self.stopping else _INTERNAL)
             return
         error = future.exception()
-        done(future.result() if error is None else failure_of(error))
+        done(future.result() if error is None else self._failed(error))
+
+    def _failed(self, error: BaseException) -> Failure:
+        if isinstance(error, RefusalError):
+            self.refused[error.reason] += 1
+        elif isinstance(error, BusyError):
+            self.refused["waiting_rows"] += 1
+        return failure_of(error)
 
     async def drain(self, grace: float) -> None:
         """Refuse new calls; wait for running ones, and cancel those that take longer than `grace` seconds."""

@@ -114,6 +114,11 @@ class Listener:
         """How many calls are being answered now."""
         return self._state.calls.under_way if self._state is not None else 0
 
+    @property
+    def calls_refused(self) -> Mapping[str, int]:
+        """How many calls were refused so far, by reason."""
+        return self._state.calls.refused if self._state is not None else {}
+
     async def set_serving(self, serving: bool) -> None:
         """What gRPC's health service says from now on: whether calls are answered as they should be."""
         self._serving = serving

@@ -113,14 +113,16 @@ class Gauge:
         help_: str,
         labels: Sequence[str],
         read: Callable[[], Mapping[Labels, float]],
+        constant: Mapping[str, str] = {},
         *,
         kind: Literal["counter", "gauge"] = "gauge",
     ) -> None:
         self._name, self._help, self._labels, self._read, self._kind = name, help_, tuple(labels), read, kind
+        self._constant = dict(constant)
 
     def samples(self) -> Iterable[Samples]:
         """As of `Family`."""
-        yield Samples(self._name, self._kind, self._help, self._labels, {}, dict(self._read()))
+        yield Samples(self._name, self._kind, self._help, self._labels, self._constant, dict(self._read()))
 
 
 class Distribution:

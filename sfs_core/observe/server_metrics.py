@@ -35,11 +35,15 @@ class ServerMetrics:
         party: this party.
         services: ids of the services.
         parties: ids of all parties.
+
+    Attributes:
+        party: this party.
     """
 
     def __init__(self, party: str, services: Iterable[str], parties: Iterable[str]) -> None:
         self._services = {service: service for service in services}
         self._parties = {each: each for each in parties}
+        self.party = party
         self._families: list[Family] = []
 
         def asked(name: str, handler: str, *labels: str) -> Counter:
@@ -89,6 +93,22 @@ class ServerMetrics:
         self._peer_times = self.add(
             Distribution(
                 "sfs_peer_call_seconds", "How long other parties took to answer.", ("peer", "action"), constant
+            )
+        )
+        self._source_calls = self.add(
+            Counter(
+                "sfs_feature_source_calls",
+                "Look-ups at one feature source, those that a cache answers left out.",
+                ("service_id", "source", "code"),
+                constant,
+            )
+        )
+        self._source_times = self.add(
+            Distribution(
+                "sfs_feature_source_seconds",
+                "How long a feature source took to answer.",
+                ("service_id", "source"),
+                constant,
             )
         )
         self._joined = self.add(
@@ -147,6 +167,11 @@ class ServerMetrics:
         """Another party answered, or did not."""
         self._peer_calls.add(peer, action, _CODES.get(code, _OTHER_CODE))
         self._peer_times.observe(seconds, now, peer, action)
+
+    def asked_source(self, service: str, source: str, code: int, seconds: float, now: float) -> None:
+        """A feature source answered, or failed."""
+        self._source_calls.add(service, source, _CODES.get(code, _OTHER_CODE))
+        self._source_times.observe(seconds, now, service, source)
 
     def joined(self, service: str, requests: int) -> None:
         """A round of calls began for so many requests."""

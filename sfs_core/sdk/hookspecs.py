@@ -19,7 +19,7 @@ it works with:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +56,8 @@ class PredictionEvent:
         code: of the status, see `ErrorCode`.
         seconds: from the first look at the request to the answer.
         request_id: 32 hex digits; empty where the request was answered before it got one.
+        steps: what was done for it, and the seconds that each took; empty unless `logging.slow` has them timed. A
+            joined request has those of its round.
     """
 
     party: str
@@ -64,6 +66,7 @@ class PredictionEvent:
     code: int
     seconds: float
     request_id: str = ""
+    steps: Sequence[tuple[str, float]] = ()
 
 
 @hookspec

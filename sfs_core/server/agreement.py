@@ -19,6 +19,7 @@ from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.proto.serving_pb2 import ModelInfo
 from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.keys import Preparation, cluster_of, prepare_operators
+from sfs_core.server.observed import ObservedPredictor
 from sfs_core.server.served import ServedModel
 
 __all__ = ["Agreements"]
@@ -64,7 +65,7 @@ class Agreements:
         answers = await agree(config.party, model.service, model.info, model.version, self._peers, patience)
         infos = {party: answer.model_info for party, answer in answers.items()}
         await self._prepare(model, infos)
-        predictor = Predictor(
+        predictor = (Predictor if config.logging.slow is None else ObservedPredictor)(
             config.party,
             model.graph,
             model.executor,

@@ -155,7 +155,7 @@ class Server:
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
         for service in self._loaded.services:
-            checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool)
+            checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool, self._metrics)
             model = await loop.run_in_executor(
                 None, open_model, self._loaded, service, checked, self._pool, self._metrics
             )
@@ -167,7 +167,7 @@ class Server:
         listen = self._config.listen
         if listen.metrics is None or self._metrics is None:
             return
-        add_gauges(self._metrics, self._models, self._ports)
+        add_gauges(self._metrics, self._models, self._readiness, self._ports)
         routes = Routes({}, {"/metrics": self._metrics.page, "/health": alive})
         self._exposer = Listener(
             routes, name="metrics", protocols=[WireProtocol.HTTP1], tls=self._tls.of_port("metrics")
@@ -190,7 +190,7 @@ class Server:
             retry=retry_policy(link.retry),
             tls=self._tls.with_peer(party),
         )
-        if self._metrics is None and self._tracer is None:
+        if self._metrics is None and self._tracer is None and self._config.logging.slow is None:
             return PeerClient(party, channel)
         return ObservedPeer(self.party, party, channel, self._metrics, self._tracer)
 

@@ -107,7 +107,7 @@ class Gate:
         """
         caller = self._authenticated(info)
         if self._audit is not None and self._audit.failed and not self._audit.try_again():
-            raise RefusalError(RpcCode.LIMIT, "requests cannot be written down at the moment", 5.0)
+            raise RefusalError(RpcCode.LIMIT, "requests cannot be written down at the moment", 5.0, reason="audit_log")
         usage = self._usages.get(caller.name) or self._new_usage(caller.name)
         limits = usage.limits
         if limits.concurrency is not None and usage.under_way >= limits.concurrency:

@@ -44,8 +44,15 @@ def check_model(
     loaded: LoadedConfig,
     service: LoadedService,
     pool: Pool,
+    metrics: ServerMetrics | None = None,
 ) -> CheckedModel:
     """Fetch and check a service's model and make its feature source, without opening it. Blocks.
+
+    Args:
+        loaded: the config.
+        service: the service in it.
+        pool: for what takes long.
+        metrics: what look-ups are counted into, if anything.
 
     Raises:
         SfsError: the package, the graph or the feature mapping is wrong.
@@ -67,7 +74,7 @@ def check_model(
         logger.info("%s: %s", service.config.service, sentence)
     for warning in checked.warnings:
         logger.warning("%s: %s", service.config.service, warning)
-    return CheckedModel(model, checked, _feature_lookup(loaded, service, checked, pool))
+    return CheckedModel(model, checked, _feature_lookup(loaded, service, checked, pool, metrics))
 
 
 class _LoggedProgress:
@@ -89,13 +96,15 @@ def _context(loaded: LoadedConfig, service: LoadedService) -> PluginContext:
     return PluginContext(name, loaded.config.party, logging.getLogger(f"sfs.source.{name}"), loaded.base_directory)
 
 
-def _feature_lookup(loaded: LoadedConfig, service: LoadedService, checked: CheckedGraph, pool: Pool) -> FeatureLookup:
+def _feature_lookup(
+    loaded: LoadedConfig, service: LoadedService, checked: CheckedGraph, pool: Pool, metrics: ServerMetrics | None
+) -> FeatureLookup:
     name, features = service.config.service, service.config.features
     mapping = features.mapping if features else {}
     unknown = sorted(set(mapping.values()) - set(checked.feature_schema.names))
     if unknown:
         logger.info("%s: the mapping names %d feature(s) that the model does not use", name, len(unknown))
-    source, caches = feature_source(loaded, service, _context(loaded, service), checked.feature_schema, pool)
+    source, caches = feature_source(loaded, service, _context(loaded, service), checked.feature_schema, pool, metrics)
     if source is None and len(checked.feature_schema):
         logger.warning("%s: no feature source is configured, only predefined features can be scored", name)
     return FeatureLookup(checked.feature_schema, mapping, source, caches)
@@ -142,7 +151,7 @@ def open_model(
         pool,
         precompute.max_memory if precompute is not None else 0,
     )
-    if metrics is None:
+    if metrics is None and config.logging.slow is None:
         executor = Executor(*arguments)
     else:
         executor = ObservedExecutor(*arguments)
@@ -158,6 +167,7 @@ def open_model(
         service.config.service,
         version,
         f"{version}.{checked.model.digest[:16]}",
+        checked.model.digest,
         info,
         checked.graph.graph,
         executor,

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import cached_property, partial
 from typing import Any, Final, Protocol, TypeVar
 
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
+from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.executor import Executor
+from sfs_core.engine.predictor import Predictor, Round, Tables
+from sfs_core.engine.sources import Source
 from sfs_core.errors import ErrorCode, SfsError
 from sfs_core.link.outgoing import Channel
 from sfs_core.link.peer import PeerClient
@@ -21,7 +24,7 @@ from sfs_core.link.rpc import CallInfo
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.observe.trace_context import TraceContext, trace_of
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
-from sfs_core.sdk.feature_source import FeatureResult
+from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 
 __all__ = [
     "EXECUTE",
@@ -29,6 +32,8 @@ __all__ = [
     "PREDICT",
     "ObservedExecutor",
     "ObservedPeer",
+    "ObservedPredictor",
+    "ObservedSource",
     "Over",
     "Span",
     "Tracer",
@@ -147,6 +152,8 @@ class ObservedPeer(PeerClient):
             call.headers = {**call.headers, **span.context.b3_headers()}
         future = super().execute(call, timeout)
         future.add_done_callback(partial(self._over, "Execute", begin, span))
+        if call.steps is not None:
+            future.add_done_callback(partial(self._note, call, begin))
         return future
 
     def model_info(self, service: str, timeout: float, version: str = "") -> asyncio.Future[GetModelInfoResponse]:
@@ -156,6 +163,10 @@ class ObservedPeer(PeerClient):
         future = super().model_info(service, timeout, version)
         future.add_done_callback(partial(self._over, "GetModelInfo", begin, span))
         return future
+
+    def _note(self, call: ExecuteCall, begin: float, _: object) -> None:
+        assert call.steps is not None
+        call.steps.append((f"execution {call.execution} at {self.party}", time.perf_counter() - begin))
 
     def _span(self, rpc: str, service: str, parent: TraceContext | None) -> Span | None:
         if self._tracer is None:
@@ -177,9 +188,11 @@ class ObservedPeer(PeerClient):
 class ObservedExecutor(Executor):
     """Counts executions and look-ups, and times them and their steps."""
 
-    def observe(self, service: str, metrics: ServerMetrics) -> None:
-        """Begin to count, for a service; once, before anything is executed."""
+    def observe(self, service: str, metrics: ServerMetrics | None) -> None:
+        """Begin to count, for a service, and to note times in calls that want it; before anything is executed."""
         self._service, self._metrics = service, metrics
+        if metrics is None:
+            return
         for plan in self.plans:
             plan.observe(partial(self._step, str(plan.index)))
 
@@ -191,14 +204,97 @@ class ObservedExecutor(Executor):
         return _told(super()._fetch, partial(self._fetched, call), call, ids)
 
     def _ran(self, call: ExecuteCall, seconds: float, now: float, error: BaseException | None) -> None:
+        if call.steps is not None:
+            call.steps.append((f"execution {call.execution} here", seconds))
+        if self._metrics is None:
+            return
         features = "FS_NONE" if call.execution else "FS_SERVICE" if call.predefined is None else "FS_PREDEFINED"
         self._metrics.ran(self._service, call.requester, _outcome(error)[0], features, seconds, now)
 
     def _fetched(self, call: ExecuteCall, seconds: float, now: float, error: BaseException | None) -> None:
-        self._metrics.fetched(self._service, call.requester, _outcome(error)[0], seconds, now)
+        if call.steps is not None:
+            call.steps.append(("features", seconds))
+        if self._metrics is not None:
+            self._metrics.fetched(self._service, call.requester, _outcome(error)[0], seconds, now)
 
     def _step(self, execution: str, node: str, seconds: float) -> None:
-        self._metrics.computed(self._service, execution, node, seconds, time.perf_counter())
+        if self._metrics is not None:
+            self._metrics.computed(self._service, execution, node, seconds, time.perf_counter())
+
+
+class ObservedPredictor(Predictor):
+    """Tells with every reply and error what was done for it, and how long each step took.
+
+    `execution N` is all of an execution, `execution N here` this party's part, `features` the look-up in it, and
+    `execution N at PARTY` another party's part, the way there and back included.
+    """
+
+    async def _predict(self, request: PredictRequest, deadline: float) -> PredictReply:
+        steps = self._steps_by_request[id(request)] = []
+        try:
+            reply = await super()._predict(request, deadline)
+        except SfsError as error:
+            error.steps = steps
+            raise
+        finally:
+            del self._steps_by_request[id(request)]
+        reply.steps = steps
+        return reply
+
+    async def _run(
+        self, round_: Round, request: PredictRequest, tables: Tables, timeout: float
+    ) -> Sequence[ExecuteReply]:
+        begin = time.perf_counter()
+        try:
+            return await super()._run(round_, request, tables, timeout)
+        finally:
+            self._steps_by_request[id(request)].append((f"execution {round_.index}", time.perf_counter() - begin))
+
+    def _call(self, round_: Round, party: str, request: PredictRequest, tables: Tables) -> ExecuteCall:
+        call = super()._call(round_, party, request, tables)
+        call.steps = self._steps_by_request[id(request)]
+        return call
+
+    @cached_property
+    def _steps_by_request(self) -> dict[int, list[tuple[str, float]]]:
+        return {}
+
+
+class ObservedSource:
+    """A feature source whose look-ups are timed.
+
+    Args:
+        source: the source.
+        tell: gets the code of each look-up, how many seconds it took, and the time at its end.
+    """
+
+    def __init__(self, source: Source, tell: Callable[[int, float, float], None]) -> None:
+        self._source = source
+        self._tell = tell
+        self.schema = source.schema
+        self.open, self.close, self.check = source.open, source.close, source.check
+
+    @property
+    def row_count(self) -> int:
+        """That of the source."""
+        return self._source.row_count
+
+    @property
+    def keeps_nulls(self) -> bool:
+        """Whether the source does."""
+        return self._source.keeps_nulls
+
+    @property
+    def static(self) -> bool:
+        """Whether the source is."""
+        return self._source.static
+
+    def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
+        """The source's rows."""
+        return _told(self._source.fetch, self._over, query)
+
+    def _over(self, seconds: float, now: float, error: BaseException | None) -> None:
+        self._tell(_outcome(error)[0], seconds, now)
 
 
 def _told(

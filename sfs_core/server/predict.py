@@ -132,7 +132,8 @@ class _Call:
         else:
             id_ = request_id(info, request.headers)
             code, text = safe_error(outcome, logger, "predict", id_)
-            reply = PredictReply(request.service, code=code, message=f"[{id_}] {text}")
+            steps = outcome.steps if isinstance(outcome, SfsError) else ()
+            reply = PredictReply(request.service, code=code, message=f"[{id_}] {text}", steps=steps)
         if self.span is not None or self.visit is not None or self._handler.observers:
             self._tell(reply)
         if info.encoding is Encoding.JSON:
@@ -153,7 +154,7 @@ class _Call:
         self._leave(rows, reply.code)
         if handler.observers:
             seconds = time.perf_counter() - self._started
-            event = PredictionEvent(handler.party, request.service, rows, reply.code, seconds, trace_id)
+            event = PredictionEvent(handler.party, request.service, rows, reply.code, seconds, trace_id, reply.steps)
             for observe in handler.observers:
                 observe(event)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -97,6 +97,11 @@ class Readiness:
         return text
 
     # ------------------------------------------------------------------------- telling
+    @property
+    def failing(self) -> Collection[str]:
+        """The services of which a feature source did not pass its last check."""
+        return self._failing.keys()
+
     def is_ready(self, service: str) -> bool:
         """Whether predictions of a service are answered, as far as this party knows."""
         model = self._models[service]

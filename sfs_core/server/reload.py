@@ -118,7 +118,7 @@ class Reloads:
     async def _load(self, service: str, new: NewModel) -> ServedModel:
         loop = asyncio.get_running_loop()
         changed = _changed(next(each for each in self._loaded.services if each.config.service == service), new)
-        checked = await loop.run_in_executor(None, check_model, self._loaded, changed, self._pool)
+        checked = await loop.run_in_executor(None, check_model, self._loaded, changed, self._pool, self._metrics)
         model = await loop.run_in_executor(None, open_model, self._loaded, changed, checked, self._pool, self._metrics)
         versions = self._of(service)
         if model.version in {each.version for each in (self._models[service], versions.previous) if each is not None}:

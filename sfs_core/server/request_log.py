@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
+from typing import Any, Final
 
 from sfs_core.config.telemetry import Logging
 from sfs_core.sdk.hookspecs import PredictionEvent
 
 __all__ = ["request_log"]
 
+_WHOLE_EXECUTION: Final = re.compile(r"execution \d+")
 _access = logging.getLogger("sfs.access")
 _slow = logging.getLogger("sfs.slow")
 
@@ -25,13 +28,15 @@ def request_log(settings: Logging) -> Callable[[PredictionEvent], None] | None:
 
 
 def _log(logger: logging.Logger, event: PredictionEvent) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "request_id": event.request_id,
         "party": event.party,
         "rows": event.rows,
         "code": event.code,
         "milliseconds": round(event.seconds * 1000, 3),
     }
+    if logger is _slow:
+        fields |= _steps(event)
     logger.log(
         logging.WARNING if logger is _slow else logging.INFO,
         "%s %s",
@@ -39,3 +44,13 @@ def _log(logger: logging.Logger, event: PredictionEvent) -> None:
         " ".join(f"{name}={value}" for name, value in fields.items()),
         extra={"fields": fields},
     )
+
+
+def _steps(event: PredictionEvent) -> dict[str, float]:
+    """Milliseconds per step: first those that the request waited, or was read or written."""
+    seconds: dict[str, float] = {"waiting": event.seconds}
+    for step, took in event.steps:
+        seconds[step] = seconds.get(step, 0.0) + took
+        if _WHOLE_EXECUTION.fullmatch(step):
+            seconds["waiting"] -= took
+    return {f"{step.replace(' ', '_')}_ms": round(1000 * took, 3) for step, took in seconds.items()}

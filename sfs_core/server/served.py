@@ -24,6 +24,7 @@ class ServedModel:
         service: the service id.
         version: what its models have in common at all parties, see `model_version`.
         id: names this party's package for that version to other parties.
+        digest: SHA-256 of this party's package, hex.
         info: what other parties may know of the model.
         graph: this party's graph.
         executor: this party's part of requests.
@@ -37,6 +38,7 @@ class ServedModel:
     service: str
     version: str
     id: str
+    digest: str
     info: ModelInfo
     graph: Graph
     executor: Executor

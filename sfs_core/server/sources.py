@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor as Pool
+from functools import partial
 
 from sfs_core.batch import Schema
 from sfs_core.config.loader import LoadedConfig, LoadedFeatureSource, LoadedService
@@ -14,7 +15,9 @@ from sfs_core.engine.features import source_schema
 from sfs_core.engine.missing import DefaultValues, MissingPolicy, leave_out, refuse
 from sfs_core.engine.sources import JoinedSource, PolicySource, Source
 from sfs_core.errors import ConfigError, FeatureError
+from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.context import FeatureContext, PluginContext
+from sfs_core.server.observed import ObservedSource
 
 __all__ = ["feature_source"]
 
@@ -22,7 +25,12 @@ logger = logging.getLogger("sfs.load")
 
 
 def feature_source(
-    loaded: LoadedConfig, service: LoadedService, context: PluginContext, schema: Schema, pool: Pool
+    loaded: LoadedConfig,
+    service: LoadedService,
+    context: PluginContext,
+    schema: Schema,
+    pool: Pool,
+    metrics: ServerMetrics | None = None,
 ) -> tuple[Source | None, tuple[CachedSource, ...]]:
     """What a service gets its features from, not open yet, and the caches in it.
 
@@ -32,6 +40,7 @@ def feature_source(
         context: of its components.
         schema: the model's features.
         pool: for sources that wait.
+        metrics: what look-ups are counted into, if anything.
 
     Raises:
         ConfigError: the sources do not give each feature, or defaults are missing or do not fit.
@@ -47,7 +56,7 @@ def feature_source(
         place = ("services", loaded.services.index(service), "features", error.where)
         error.where = f"{loaded.file.path}:{loaded.file.line(place)} features.{error.where}"
         raise
-    made = [_part(features, part, share, context, pool) for part, share in parts]
+    made = [_part(features, part, share, context, pool, metrics) for part, share in parts]
     caches = tuple(source for _, source in made if isinstance(source, CachedSource))
     sources = [policed for policed, _ in made]
     if features.precompute is not None and not all(source.static for source in sources):
@@ -84,7 +93,12 @@ def _shares(sources: Sequence[LoadedFeatureSource], schema: Schema) -> list[tupl
 
 
 def _part(
-    features: Features, part: LoadedFeatureSource, share: Schema, context: PluginContext, pool: Pool
+    features: Features,
+    part: LoadedFeatureSource,
+    share: Schema,
+    context: PluginContext,
+    pool: Pool,
+    metrics: ServerMetrics | None,
 ) -> tuple[Source, Source]:
     """One source with what stands in front of it; and without its policy."""
     report = features.missing != "error" or features.cache is not None
@@ -101,6 +115,8 @@ def _part(
             report_missing=report,
         ),
     )
+    if metrics is not None:
+        source = ObservedSource(source, partial(metrics.asked_source, context.service, part.name))
     if cache := features.cache:
         source = CachedSource(
             source, ttl=cache.ttl, missing_ttl=cache.missing_ttl, max_rows=cache.max_rows, headers=cache.headers

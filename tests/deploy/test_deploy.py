@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -15,8 +18,12 @@ from sfs_core.cli.gflags import parse_flags
 from sfs_core.cli.secretflow_serving import FLAGS
 from sfs_core.config.loader import load
 from sfs_core.config.reference_telemetry import read_logging, read_trace
+from sfs_core.engine.cache import CachedSource
+from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.hookspecs import PredictionEvent
+from sfs_core.server.gauges import add_gauges
+from sfs_core.server.readiness import Readiness
 from tests.support.kuscia import document, party_config
 
 ROOT = Path(__file__).parents[2]
@@ -25,34 +32,57 @@ QUERY_WORDS = re.compile(r'"[^"]*"|\[[^\]]*\]|by \([^)]*\)')
 NAMES = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 
 
-def metric_names() -> set[str]:
-    """Of every series that a server shows once everything has been counted."""
+@functools.cache
+def series() -> dict[str, set[str]]:
+    """Labels of every series that a server shows once everything has been counted."""
     metrics = ServerMetrics("alice", ["svc"], ["alice", "bob"])
     metrics.on_prediction(PredictionEvent("alice", "svc", 1, 1, 0.1, ""))
     metrics.executed("svc", 1, 0.1, 1.0)
     metrics.ran("svc", "bob", 1, "FS_SERVICE", 0.1, 1.0)
     metrics.fetched("svc", "bob", 1, 0.1, 1.0)
+    metrics.asked_source("svc", "csv", 1, 0.1, 1.0)
     metrics.told_model("svc", 1, 0.1, 1.0)
     metrics.called_peer("bob", "Execute", 1, 0.1, 1.0)
     metrics.computed("svc", "0", "node", 0.1, 1.0)
+    metrics.joined("svc", 2)
+    models: Any = {"svc": served_model()}
+    listener: Any = SimpleNamespace(calls_under_way=1, calls_refused={"quota": 1})
+    add_gauges(metrics, models, Readiness("alice", models), lambda: {"service": listener})
     text = metrics.page()[2].decode()
-    return {re.split(r"[{ ]", line)[0] for line in text.splitlines() if not line.startswith("#")}
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {re.split(r"[{ ]", line)[0]: set(re.findall(r'(\w+)="', line)) for line in lines}
 
 
-def queries() -> list[str]:
+def served_model() -> Any:
+    """Looks like a model with everything that gauges read."""
+    source = CachedSource(Mock(), ttl=1.0, missing_ttl=0.0, max_rows=1)
+    features = SimpleNamespace(source=source, caches=[source])
+    executor = SimpleNamespace(features=features, precomputed=PrecomputedRows({}, 1))
+    info, batcher = SimpleNamespace(name="m"), SimpleNamespace(waiting_rows=1)
+    return SimpleNamespace(executor=executor, info=info, digest="0", batcher=batcher, predictor=None)
+
+
+def shown() -> list[tuple[str, str]]:
+    """Query and text of every alert and of everything that the dashboard draws."""
     rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text())
     dashboard = json.loads((DEPLOY / "grafana" / "sfs.json").read_text())
     return [
-        *(rule["expr"] for group in rules["groups"] for rule in group["rules"]),
-        *(target["expr"] for panel in dashboard["panels"] for target in panel["targets"]),
+        *((rule["expr"], rule["annotations"]["summary"]) for group in rules["groups"] for rule in group["rules"]),
+        *((target["expr"], target["legendFormat"]) for panel in dashboard["panels"] for target in panel["targets"]),
     ]
 
 
-@pytest.mark.parametrize("query", queries())
-def test_metrics_that_are_asked_for_exist(query: str) -> None:
+@pytest.mark.parametrize(("query", "text"), shown())
+def test_metrics_and_labels_that_are_asked_for_exist(query: str, text: str) -> None:
     asked = set(NAMES.findall(QUERY_WORDS.sub("", query))) - {"histogram_quantile"}
-    assert asked <= metric_names()
+    assert asked <= series().keys()
     assert asked or query.startswith("up{")
+    kept = [set(labels.split(", ")) for labels in re.findall(r"by \(([^)]*)\)", query)]
+    matched = set(re.findall(r'(\w+)(?:=~|!=|=)"', query))
+    for name in asked:
+        assert matched.union(*kept) <= series()[name]
+    named = set(re.findall(r"\{\{ ?(?:\$labels\.)?(\w+) ?\}\}", text))
+    assert named - {"instance"} <= (kept[0] if kept else set())
 
 
 def manifests() -> dict[str, Any]:

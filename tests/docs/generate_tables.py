@@ -8,6 +8,8 @@ from pathlib import Path
 
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.server.gauges import add_gauges
+from sfs_core.server.readiness import Readiness
+from sfs_core.server.served import ServedModels
 
 ROOT = Path(__file__).parents[2]
 METRICS = ROOT / "docs" / "metrics.md"
@@ -46,7 +48,8 @@ def metrics_page() -> str:
     """Every metric of a server."""
     rows = []
     metrics = ServerMetrics("", [], [])
-    add_gauges(metrics, {}, dict)
+    models = ServedModels()
+    add_gauges(metrics, models, Readiness("", models), dict)
     for family in metrics.samples():
         kind = "summary, of the last minute" if family.summary else _KINDS[family.kind]
         labels = ", ".join(f"`{name}`" for name in [*family.constant, *family.labels])

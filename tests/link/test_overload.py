@@ -124,6 +124,7 @@ def test_bytes_in_flight_are_limited_over_all_connections(run) -> None:
             assert b"x-bd-error-code: 2004" in await exchange(listener.port, post(padding))
             assert b"x-bd-error-code: 2004" in await exchange(listener.port, post(padding, length=900), end=False)
             held.release(0)
+            assert calls.refused == {"bytes": 2}
             assert b"200 OK" in await first
             assert calls._bytes == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ def cluster(folder: Path, **callers: Any) -> ClusterFiles:
     """Two parties; alice has callers."""
     files = linear_files(folder, IDS, {party: {f"x_{party}": [1.0, 2.0, 3.0, 4.0]} for party in PARTIES})
     keys = {name: {"sha256": [hashlib.sha256(key.encode()).hexdigest()]} for name, key in KEYS.items()}
-    files.configs["alice"]["listen"]["grpc"] = free_ports(1)[0]
+    files.configs["alice"]["listen"] |= dict(zip(("grpc", "metrics"), free_ports(2), strict=True))
     files.configs["alice"]["callers"] = {
         "authenticators": [{"name": "api_key", "keys": keys | {"bank": keys["bank"] | {"services": ["other"]}}}],
         "limits_of": {"eager": {"requests_per_second": 0.001}, "curious": {"rows_per_day": 5}},
@@ -132,6 +133,21 @@ def test_a_caller_who_asks_too_often_is_told_when_to_come_back(files: ClusterFil
     assert answer.status == 429
     assert 900 < int(answer.headers["retry-after"]) <= 1000
     assert ask(files, KEYS["shop"]).code == 1
+
+
+def test_refusals_are_counted_by_why(files: ClusterFiles) -> None:
+    def refused() -> dict[str, float]:
+        page = exchange(files.configs["alice"]["listen"]["metrics"], "/metrics", method="GET").body.decode()
+        found = re.findall(r'^sfs_refused_calls\{.*port="service",reason="(\w+)"\} (\d+)$', page, re.MULTILINE)
+        return {reason: int(count) for reason, count in found}
+
+    before = refused()
+    for key in (None, "canary wrong", KEYS["bank"], KEYS["eager"], KEYS["eager"], KEYS["eager"]):
+        ask(files, key)
+    more = {reason: count - before.get(reason, 0) for reason, count in refused().items()}
+    assert more["authentication"] == 2
+    assert more["permission"] == 1
+    assert more["quota"] in (2, 3)  # the first may have been let in
 
 
 def test_rows_of_a_day_are_counted_and_survive_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 from tests.support.chaos import PEER_FAULTS, SURROUNDINGS, chaos
@@ -26,6 +27,10 @@ def test_every_answer_is_right_or_a_coded_error(tmp_path: Path) -> None:
         right, refused = len(cluster.samples.latencies), cluster.samples.problems["code 4"]
         assert cluster.asked() == {"1": right, "4": refused}  # none lost, none answered twice
         assert refused >= len(PEER_FAULTS)
+        slow = [json.loads(line) for line in cluster.parties["alice"].log.read_text().splitlines() if "slow re" in line]
+        for step in ("execution_0_at_bob_ms", "features_ms"):
+            assert any(line[step] > 500 for line in slow)
+        assert all(line["waiting_ms"] < line["milliseconds"] for line in slow)
         for party in cluster.parties.values():
             assert party.process.poll() is None
             assert "Traceback" not in party.log.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,7 +99,11 @@ def test_metrics_of_the_party_that_was_asked(cluster: Cluster) -> None:
         assert numbers["sfs_peer_calls_total", labels(peer=peer, action="Execute", code=code)] == count
     assert numbers["sfs_joined_requests_count", labels(service_id="linear")] == 3
     assert numbers["sfs_joined_requests_sum", labels(service_id="linear")] == 3
-    assert numbers["sfs_model_info", labels(service_id="linear", model="linear")] == 1
+    digest = hashlib.sha256((cluster.files.folder / "alice-linear.tar.gz").read_bytes()).hexdigest()
+    assert numbers["sfs_model_info", labels(service_id="linear", model="linear", sha256=digest)] == 1
+    assert numbers["sfs_feature_source_calls_total", labels(service_id="linear", source="csv", code="1")] == 3
+    assert numbers["sfs_feature_source_seconds_count", labels(service_id="linear", source="csv")] == 3
+    assert numbers["sfs_feature_source_up", labels(service_id="linear")] == 1
     assert numbers["sfs_model_agreed", labels(service_id="linear")] == 1
     assert numbers["sfs_waiting_rows", labels(service_id="linear")] == 0
     assert {name: numbers["sfs_calls_under_way", labels(port=name)] for name in ("service", "communication")} == {

@@ -306,7 +306,12 @@ def chaos(folder: Path, *, replicas: int = 1) -> Iterator[Chaos]:
         config["listen"]["metrics"] = port
         config["plugins"] = {"directories": [str(plugins)]}
         config["tracing"] = {"file": str(folder / f"{name}.trace"), "interval": "50 ms", "max_file_bytes": 1 << 20}
-        config["logging"] = {"file": str(folder / f"{name}.log.jsonl"), "format": "json", "access": True}
+        config["logging"] = {
+            "file": str(folder / f"{name}.log.jsonl"),
+            "format": "json",
+            "access": True,
+            "slow": "0.5 s",
+        }
         config["logging"]["max_file_bytes"] = 1 << 20
     extra = _add_replicas(files) if replicas == 2 else []
     relay = FaultyRelay(extra[-1][1]["listen"]["communication"] if extra else files.communication_port("bob"))
