@@ -78,10 +78,12 @@ class Listen(_Section):
     """TLS on the ports for callers (`service` and `grpc`), instead of `tls`."""
     communication_tls: ServerTls | None = None
     """TLS on the communication port, instead of `tls`."""
+    metrics_tls: ServerTls | None = None
+    """TLS on the metrics port, instead of `tls`."""
 
     def tls_of(self, port: str) -> ServerTls | None:
         """TLS of the port `service`, `grpc`, `communication` or `metrics`; None where that is plain."""
-        own: ServerTls | None = getattr(self, f"{'service' if port == 'grpc' else port}_tls", None)
+        own: ServerTls | None = getattr(self, f"{'service' if port == 'grpc' else port}_tls")
         return own or self.tls
 
     @model_validator(mode="after")

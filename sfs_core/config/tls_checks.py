@@ -39,7 +39,7 @@ def tls_problems(config: ServerConfig, base: Path) -> Iterator[tuple[Place, str,
 
 
 def _port_sections(config: ServerConfig) -> Iterator[tuple[Place, ServerTls]]:
-    for name in ("tls", "service_tls", "communication_tls"):
+    for name in ("tls", "service_tls", "communication_tls", "metrics_tls"):
         tls: ServerTls | None = getattr(config.listen, name)
         if tls is not None:
             yield ("listen", name), tls

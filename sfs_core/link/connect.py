@@ -57,11 +57,11 @@ async def connect(
     raise TransportError(f"peer {party!r} {text}", kind)
 
 
-def _check_identity(party: str, transport: asyncio.BaseTransport, identities: frozenset[str]) -> None:
+def _check_identity(party: str, transport: asyncio.Transport, identities: frozenset[str]) -> None:
     """A certificate of the right authority may be another party's."""
     names = certificate_names(transport.get_extra_info("peercert") or {})
     if not names & identities:
-        transport.close()
+        transport.abort()
         text = (
             f"peer {party!r} is refused: its certificate is made out to {_listed(names)}, "
             f"and not to {' or '.join(sorted(identities))}"

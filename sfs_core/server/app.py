@@ -264,7 +264,7 @@ class Server:
             (f"{_APIS}.PredictionService", "Predict"): predict,
             (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch, gate=self._gate),
         }
-        inference = open_inference(predict, self._models, self._config.parties, self._readiness)
+        inference = open_inference(predict, self._models, self._config.parties, self._readiness, self._gate)
         routes = Routes(handlers, {**service_pages(self._readiness.page), **document_pages()}, inference)
         limits = self._limits(self._config.limits.target_latency)
         listen = self._config.listen

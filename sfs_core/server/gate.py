@@ -105,7 +105,7 @@ class Gate:
             RefusalError: the caller is not known, or asks too often or too much at a time, or nothing can be written
                 down.
         """
-        caller = self._authenticated(info)
+        caller = self.recognize(info)
         if self._audit is not None and self._audit.failed and not self._audit.try_again():
             raise RefusalError(RpcCode.LIMIT, "requests cannot be written down at the moment", 5.0, reason="audit_log")
         usage = self._usages.get(caller.name) or self._new_usage(caller.name)
@@ -117,7 +117,12 @@ class Gate:
         usage.under_way += 1
         return Visit(self, caller, usage)
 
-    def _authenticated(self, info: CallInfo) -> Caller:
+    def recognize(self, info: CallInfo) -> Caller:
+        """Who calls.
+
+        Raises:
+            RefusalError: nobody who is known.
+        """
         credentials = Credentials(info.headers, info.names or NOBODY)
         for authenticator in self._authenticators:
             try:

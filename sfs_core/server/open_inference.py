@@ -14,6 +14,7 @@ from sfs_core import __version__
 from sfs_core.codec.tensors import InferRequest, decode_infer, encode_infer, predict_request
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.link.rpc import CallInfo, Encoding, Handler, Resource, WebAnswer
+from sfs_core.server.gate import Gate
 from sfs_core.server.readiness import Readiness
 from sfs_core.server.served import ServedModels
 
@@ -33,7 +34,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def open_inference(
-    predict: Handler, models: ServedModels, parties: Collection[str], readiness: Readiness
+    predict: Handler,
+    models: ServedModels,
+    parties: Collection[str],
+    readiness: Readiness,
+    gate: Gate | None = None,
 ) -> list[Resource]:
     """What the service port serves below `/v2`.
 
@@ -42,8 +47,9 @@ def open_inference(
         models: what is served.
         parties: ids of all parties; input tensors with these names hold ids.
         readiness: whether predictions are answered.
+        gate: lets callers in, as `predict` does; None for everybody. Whether a model is ready is told to all.
     """
-    protocol = _OpenInference(predict, models, parties, readiness)
+    protocol = _OpenInference(predict, models, parties, readiness, gate)
     return [
         Resource("GET", "/v2", protocol.server),
         Resource("GET", "/v2/health/live", protocol.live),
@@ -59,8 +65,16 @@ def _answer(body: Any, status: int = 200) -> WebAnswer:
 
 
 class _OpenInference:
-    def __init__(self, predict: Handler, models: ServedModels, parties: Collection[str], readiness: Readiness) -> None:
+    def __init__(
+        self,
+        predict: Handler,
+        models: ServedModels,
+        parties: Collection[str],
+        readiness: Readiness,
+        gate: Gate | None,
+    ) -> None:
         self._predict, self._models, self._parties, self._readiness = predict, models, parties, readiness
+        self._gate = gate
 
     # -------------------------------------------------------------- about the server
     def server(self, _body: bytes, _info: CallInfo) -> WebAnswer:
@@ -73,7 +87,17 @@ class _OpenInference:
         return WebAnswer(*self._readiness.page())
 
     # --------------------------------------------------------------- about a model
-    def metadata(self, _body: bytes, _info: CallInfo, model: str) -> WebAnswer:
+    def metadata(self, _body: bytes, info: CallInfo, model: str) -> WebAnswer:
+        if self._gate is None:
+            return self._described(model)
+        visit = self._gate.admit(info)
+        try:
+            visit.ask(model, rows=0)
+            return self._described(model)
+        finally:
+            visit.left()
+
+    def _described(self, model: str) -> WebAnswer:
         served = self._models.get(model)
         if served is None:
             return _no_model()
@@ -96,6 +120,8 @@ class _OpenInference:
 
     # ----------------------------------------------------------------- predictions
     def infer(self, body: bytes, info: CallInfo, model: str) -> WebAnswer | Awaitable[WebAnswer]:
+        if self._gate is not None:  # before anything is read; limits are for `predict` to see to
+            self._gate.recognize(info)
         if model not in self._models:
             return _no_model()
         try:

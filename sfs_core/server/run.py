@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sfs_core.server.app import Server, quiet_numpy
 
-__all__ = ["run_loop", "serve_until_stopped"]
+__all__ = ["follow_certificates", "run_loop", "serve_until_stopped"]
 
 CERTIFICATE_SECONDS: Final = 2.0
 """Between two looks at the files of certificates."""
@@ -45,7 +45,7 @@ async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Serv
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, partial(_refresh, servers, force=True))
-    following = asyncio.ensure_future(_follow_certificates(servers))
+    following = asyncio.ensure_future(follow_certificates(servers))
     starting = [asyncio.ensure_future(_start(server, started)) for server in servers]
     waiting = asyncio.ensure_future(stopped.wait())
     try:
@@ -72,7 +72,8 @@ def _refresh(servers: Sequence[Server], *, force: bool = False) -> None:
         server.refresh_certificates(force=force)
 
 
-async def _follow_certificates(servers: Sequence[Server]) -> None:
+async def follow_certificates(servers: Sequence[Server]) -> None:
+    """Look at the files of certificates every `CERTIFICATE_SECONDS`, until it is cancelled."""
     while True:
         await asyncio.sleep(CERTIFICATE_SECONDS)
         _refresh(servers)
