@@ -22,13 +22,18 @@ IDS = [str(i) for i in range(1000)]
 
 
 @contextlib.contextmanager
-def linear_cluster(folder: Path, *, delay_ms: float = 0.0, **options: Any) -> Iterator[Mapping[str, Party]]:
-    """Parties that serve the sum of their features, `delay_ms` apart each way."""
+def linear_cluster(
+    folder: Path, *, delay_ms: float = 0.0, metrics: bool = False, **options: Any
+) -> Iterator[Mapping[str, Party]]:
+    """Parties that serve the sum of their features, `delay_ms` apart each way; with `metrics`, they count."""
     columns = {
         party: {f"{party}{j}": [float(i * FEATURES + j) for i in range(len(IDS))] for j in range(FEATURES)}
         for party in PARTIES
     }
     files = linear_files(folder, IDS, columns, intercept=0.5, **options)
+    if metrics:
+        for config, port in zip(files.configs.values(), free_ports(2), strict=True):
+            config["listen"]["metrics"] = port
     with contextlib.ExitStack() as stack:
         if delay_ms:
             (port,) = free_ports(1)

@@ -62,9 +62,9 @@ class Target:
 
     def slice(self, callers: int, seconds: float) -> None:
         """One slice of load; its figures are kept."""
-        before, begin = _cpu_seconds(self.processes), time.perf_counter()
+        before, begin = cpu_seconds(self.processes), time.perf_counter()
         latencies = self.load.run(callers, seconds)
-        elapsed, used = time.perf_counter() - begin, _cpu_seconds(self.processes) - before
+        elapsed, used = time.perf_counter() - begin, cpu_seconds(self.processes) - before
         self.slices.append((len(latencies) / elapsed, used / max(len(latencies), 1), latencies))
 
     def figures(self) -> dict[str, float]:
@@ -78,7 +78,8 @@ class Target:
         }
 
 
-def _cpu_seconds(processes: Sequence[int]) -> float:
+def cpu_seconds(processes: Sequence[int]) -> float:
+    """User and system time of processes so far."""
     ticks = 0
     for pid in processes:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
