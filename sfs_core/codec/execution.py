@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from sfs_core.batch import Batch
@@ -49,6 +50,7 @@ class ExecuteCall:
         inputs: for later executions: per outside parent, one batch per party that ran it (requester first, then
             ascending party ids).
         steps: what was done for it, and the seconds that each took, where somebody wants to know; it does not travel.
+        deadline: loop time after which the reply is of no use; it travels as the call's time limit.
     """
 
     service: str
@@ -62,6 +64,7 @@ class ExecuteCall:
     predefined: Sequence[Feature] | None = None
     inputs: Mapping[str, Sequence[Batch]] = field(default_factory=dict)
     steps: list[tuple[str, float]] | None = None
+    deadline: float = inf
 
     @property
     def most_rows(self) -> int:

@@ -202,6 +202,9 @@ class Limits(_Section):
     target_latency: Seconds | None = None
     """How long predictions may take before fewer are let in at a time and the others refused; where they take longer
     without load, twice as long as that. Absent: only `max_concurrency` counts. See docs/operations.md."""
+    timeout: Seconds = 60.0
+    """For a prediction whose caller does not say how long it is going to wait (`X-Request-Timeout`, gRPC's and
+    `baidu_std`'s time limits). One call to a peer has at most `link.timeout` of it."""
     write_timeout: Seconds = 30.0
     """How long a client may take nothing of what has piled up for it, before it is hung up on."""
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sfs_core.batch import Batch
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
-from sfs_core.engine.coroutines import run_without_task
+from sfs_core.engine.coroutines import TasklessRun
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import BusyError, PeerAnswerError, PeerError, SfsError
 from sfs_core.observe.trace_context import TRACE_HEADERS
@@ -45,8 +45,34 @@ class _Waiting:
     count: int
     key: Any
     deliver: Deliver
-    given_up: Callable[[], bool]
     deadline: float
+    round: _Round | None = None
+    gone: bool = False
+
+    def give_up(self) -> None:
+        """Nobody waits any longer."""
+        if not self.gone:
+            self.gone = True
+            if self.round is not None:
+                self.round.give_up()
+
+
+class _Round:
+    """A round that is under way, or about to be: how many wait for it, without references to them."""
+
+    __slots__ = ("run", "wanted")
+
+    def __init__(self, group: Sequence[_Waiting]) -> None:
+        self.wanted = len(group)
+        self.run: TasklessRun | None = None
+        for waiting in group:
+            waiting.round = self
+
+    def give_up(self) -> None:
+        """One waits no longer; stop if that was the last."""
+        self.wanted -= 1
+        if not self.wanted and self.run is not None:
+            self.run.cancel()
 
 
 class Batcher:
@@ -90,16 +116,18 @@ class Batcher:
         self,
         request: PredictRequest,
         deliver: Deliver,
-        given_up: Callable[[], bool] = lambda: False,
         deadline: float = inf,
-    ) -> None:
+    ) -> Callable[[], None]:
         """Have a request answered; `deliver` gets the reply, or the error it would have got alone.
 
         Args:
             request: what is asked.
             deliver: called once, unless the caller gave up.
-            given_up: whether the caller has gone; no round is begun for it then.
             deadline: loop time at which the answer is of no use any more.
+
+        Returns:
+            What is to be called when the caller has gone: no round is begun for it then, and one that is under way for
+            nobody else is cancelled.
 
         Raises:
             RequestError: the request's rows are missing, unequal or too many.
@@ -107,13 +135,16 @@ class Batcher:
         """
         count = self._predictor.rows_of(request)
         if not self._join:
-            run_without_task(self._alone(_Waiting(request, count, None, deliver, given_up, deadline)))
-            return
+            waiting = _Waiting(request, count, None, deliver, deadline)
+            self._start_alone(waiting)
+            return waiting.give_up
         if self._queue and self.waiting_rows + count > self._max_waiting_rows:
             raise BusyError("too many rows are waiting")
         self.waiting_rows += count
-        self._queue.append(_Waiting(request, count, _key(request, count), deliver, given_up, deadline))
+        waiting = _Waiting(request, count, _key(request, count), deliver, deadline)
+        self._queue.append(waiting)
         self._start_soon()
+        return waiting.give_up
 
     # --------------------------------------------------------------------- rounds
     def _start_soon(self) -> None:
@@ -125,17 +156,20 @@ class Batcher:
         self._scheduled = False
         while self._under_way < self._most_under_way and (first := self._next_wanted()) is not None:
             self._under_way += 1
-            run_without_task(self._round(self._group_of(first)))
+            group = self._group_of(first)
+            round_ = _Round(group)
+            round_.run = TasklessRun(self._round(group))
 
     def _next_wanted(self) -> _Waiting | None:
         """The first in the queue that somebody still waits for."""
         while self._queue:
             waiting = self._queue.popleft()
             self.waiting_rows -= waiting.count
-            if waiting.deadline <= self._loop.time():
-                waiting.deliver(SfsError("the caller's time limit passed before the request's turn came"))
-            elif not waiting.given_up():
+            if waiting.gone:
+                continue
+            if waiting.deadline > self._loop.time():
                 return waiting
+            waiting.deliver(SfsError("the request's time limit passed before its turn came"))
         return None
 
     def _group_of(self, first: _Waiting) -> list[_Waiting]:
@@ -165,7 +199,8 @@ class Batcher:
                 self._start_soon()
         if not answered:
             for waiting in group:
-                run_without_task(self._alone(waiting))
+                if not waiting.gone:
+                    self._start_alone(waiting)
 
     async def _run(self, group: Sequence[_Waiting]) -> bool:
         """Run and deliver a round; False if it is to be done again request by request."""
@@ -190,6 +225,10 @@ class Batcher:
         scatter = _scatter if reply.missing is None else _scatter_partly
         scatter(group, reply, [places[row] for row in rows])
         return True
+
+    def _start_alone(self, waiting: _Waiting) -> None:
+        round_ = _Round([waiting])
+        round_.run = TasklessRun(self._alone(waiting))
 
     async def _alone(self, waiting: _Waiting) -> None:
         try:

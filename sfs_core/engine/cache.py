@@ -152,7 +152,8 @@ class CachedSource:
 
     def _start(self, query: FeatureQuery, ids: list[str], depends_on: Hashable) -> _Flight:
         keys = [(id_, depends_on) for id_ in ids]
-        flight = _Flight(self._ask(FeatureQuery(ids, query.context, query.headers), depends_on), self._clock())
+        shared = FeatureQuery(ids, query.context, query.headers)  # others may wait longer
+        flight = _Flight(self._ask(shared, depends_on), self._clock())
         self._under_way.update(dict.fromkeys(keys, flight))
 
         def landed(_: object) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Executor as Pool
+from math import inf
 
 from sfs_core.batch import Batch
 from sfs_core.block import PartyBlocks
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
+from sfs_core.engine.coroutines import in_time
 from sfs_core.engine.features import FeatureLookup
 from sfs_core.engine.missing import missing_rows, repeated
 from sfs_core.engine.plan import Plan
 from sfs_core.engine.precomputed import PrecomputedRows, can_precompute
-from sfs_core.errors import ErrorCode, GraphError, RequestError
+from sfs_core.errors import ErrorCode, GraphError, RequestError, SfsError
 from sfs_core.model.graph import Dispatch, Execution
 from sfs_core.model.validation import CheckedGraph
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
@@ -108,9 +110,9 @@ class Executor:
         plan = self.plans[call.execution]
         if call.execution:
             self._check_tables(plan, call.inputs)
-            return self._run(plan, context, None, call.inputs, {})
+            return self._run(plan, context, None, call.inputs, {}, call.deadline)
         if call.predefined is not None:
-            return self._run(plan, context, self.features.convert(call.predefined), {}, {})
+            return self._run(plan, context, self.features.convert(call.predefined), {}, {}, call.deadline)
         if call.ids is None:
             raise RequestError("the first execution starts from features", code=ErrorCode.LOGIC_ERROR)
         if self.precomputed is not None and (outputs := self.precomputed.find(call.ids)) is not None:
@@ -121,7 +123,7 @@ class Executor:
         return self._run_later(plan, context, call, found)
 
     def _fetch(self, call: ExecuteCall, ids: list[str]) -> FeatureResult | Awaitable[FeatureResult]:
-        return self.features.fetch(FeatureQuery(ids, call.context, call.headers))
+        return self.features.fetch(FeatureQuery(ids, call.context, call.headers, call.deadline))
 
     def _run(
         self,
@@ -130,9 +132,10 @@ class Executor:
         features: Batch | None,
         tables: Mapping[str, Sequence[Batch]],
         headers: Mapping[str, str],
+        deadline: float,
     ) -> ExecuteReply | Awaitable[ExecuteReply]:
         if plan.heavy:
-            return self._run_in_pool(plan, context, features, tables, headers)
+            return self._run_in_pool(plan, context, features, tables, headers, deadline)
         return ExecuteReply(plan.run(context, features, tables), headers)
 
     def _run_found(
@@ -140,7 +143,7 @@ class Executor:
     ) -> ExecuteReply | Awaitable[ExecuteReply]:
         if found.missing is not None:
             return self._run_partly(plan, context, call, found)
-        reply = self._run(plan, context, found.batch, {}, found.headers)
+        reply = self._run(plan, context, found.batch, {}, found.headers, call.deadline)
         if self.precomputed is not None and isinstance(reply, ExecuteReply) and not reply.headers:
             self.precomputed.learn(call.ids or (), reply.outputs)
         return reply
@@ -161,7 +164,7 @@ class Executor:
             raise missing_rows(missing)
         if all(missing):
             return ExecuteReply({}, found.headers, missing)
-        reply = self._run(plan, context, repeated(found.batch, missing), {}, found.headers)
+        reply = self._run(plan, context, repeated(found.batch, missing), {}, found.headers, call.deadline)
         reply = reply if isinstance(reply, ExecuteReply) else await reply
         reply.missing = missing
         return reply
@@ -173,9 +176,15 @@ class Executor:
         features: Batch | None,
         tables: Mapping[str, Sequence[Batch]],
         headers: Mapping[str, str],
+        deadline: float,
     ) -> ExecuteReply:
+        """Run beside the event loop; what waits for a thread until nobody waits any longer is not begun."""
         loop = asyncio.get_running_loop()
-        return ExecuteReply(await loop.run_in_executor(self._pool, plan.run, context, features, tables), headers)
+        outputs = loop.run_in_executor(self._pool, plan.run, context, features, tables)
+        if deadline == inf:
+            return ExecuteReply(await outputs, headers)
+        error = SfsError(f"execution {plan.index} was not over before the request's time limit passed")
+        return ExecuteReply(await in_time(outputs, deadline, error), headers)
 
     def _check_tables(self, plan: Plan, tables: Mapping[str, Sequence[Batch]]) -> None:
         counts = self._table_counts[plan.index]

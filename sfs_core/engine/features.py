@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Mapping, Sequence
+from math import inf
 
 from sfs_core.batch import Batch, Schema
 from sfs_core.codec.features import Feature, batch_of_features, feature_rows
 from sfs_core.engine.cache import CachedSource
+from sfs_core.engine.coroutines import in_time
 from sfs_core.engine.sources import Source
 from sfs_core.errors import ErrorCode, FeatureError, SfsError
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
@@ -53,7 +55,8 @@ class FeatureLookup:
         """The features of `query.ids`, those that have any; at once where the source only touches memory.
 
         Raises:
-            FeatureError: no source is configured (code 3), or the source found something wrong.
+            FeatureError: no source is configured (code 3), the source found something wrong, or the query's time is
+                up (102).
         """
         if not len(self.model_schema):
             return FeatureResult(Batch(Schema(), len(query.ids), []))
@@ -67,7 +70,7 @@ class FeatureLookup:
             raise self._source_failed(error) from error
         if isinstance(result, FeatureResult):
             return self._renamed(result)
-        return self._fetch_later(result)
+        return self._fetch_later(result if query.deadline == inf else _in_time(result, query.deadline))
 
     async def _fetch_later(self, pending: Awaitable[FeatureResult]) -> FeatureResult:
         try:
@@ -104,3 +107,11 @@ class FeatureLookup:
         if not len(self.model_schema):
             return Batch(Schema(), feature_rows(features), [])
         return batch_of_features(features, self.source_schema).renamed(self.model_schema)
+
+
+def _in_time(pending: Awaitable[FeatureResult], deadline: float) -> Awaitable[FeatureResult]:
+    """What is there in time; what waits for a thread until then is not begun any more."""
+    error = FeatureError(
+        "the features were not there before the request's time limit passed", code=ErrorCode.FS_DEADLINE_EXCEEDED
+    )
+    return in_time(pending, deadline, error)

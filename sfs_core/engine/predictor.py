@@ -121,7 +121,7 @@ class Predictor:
 
         Args:
             request: what is asked.
-            deadline: loop time; peers get no more than what is left until then.
+            deadline: loop time; peers and sources get no more than what is left until then.
 
         Raises:
             RequestError: parameters are missing, empty or of unequal length (code 3).
@@ -145,8 +145,10 @@ class Predictor:
         for round_ in self._rounds:
             timeout = self._timeout
             if deadline != inf:
-                timeout = max(min(timeout, deadline - asyncio.get_running_loop().time()), 0.0)
-            replies = await self._run(round_, request, _needed(round_, made), timeout)
+                timeout = min(timeout, deadline - asyncio.get_running_loop().time())
+                if timeout <= 0:
+                    raise SfsError(f"the request's time limit passed before execution {round_.index} was begun")
+            replies = await self._run(round_, request, _needed(round_, made), timeout, deadline)
             for reply in replies:
                 for key, value in reply.headers.items():
                     headers.setdefault(key, value)
@@ -195,7 +197,7 @@ class Predictor:
 
     # ------------------------------------------------------------------- one round
     async def _run(
-        self, round_: Round, request: PredictRequest, tables: Tables, timeout: float
+        self, round_: Round, request: PredictRequest, tables: Tables, timeout: float, deadline: float
     ) -> Sequence[ExecuteReply]:
         # Peers first: they compute while this party does its own part.
         pending = [
@@ -205,7 +207,9 @@ class Predictor:
         try:
             replies = []
             if round_.local:
-                own = self._executor.execute(self._call(round_, self.party, request, tables))
+                call = self._call(round_, self.party, request, tables)
+                call.deadline = deadline
+                own = self._executor.execute(call)
                 replies.append(own if isinstance(own, ExecuteReply) else await asyncio.ensure_future(own))
             for (name, _), future in zip(round_.peers, pending, strict=True):
                 replies.append(_checked_reply(round_, name, await future))

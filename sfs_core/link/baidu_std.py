@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
+from asyncio import Future
+from typing import Any
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.link.calls import Failure
@@ -22,16 +23,25 @@ class BaiduStdConnection(Connection):
     def __init__(self, state: ListenerState) -> None:
         super().__init__(state)
         self._cutter = FrameCutter(state.limits.max_body, state.limits.max_header)
-        self._owed = 0
+        self._owed: set[_Owed] = set()
         self._frame_begin = 0.0
 
     @property
     def lingers(self) -> bool:
-        return not self._half_closed
+        return True
 
     @property
     def busy(self) -> bool:
-        return self._owed > 0
+        return bool(self._owed)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        for owed in self._owed:
+            owed.work.cancel()
+
+    def eof_received(self) -> bool:
+        """Peers close as a whole: who sends nothing more waits for no answer."""
+        return False
 
     def data_received(self, data: bytes) -> None:
         was_incomplete = self._cutter.incomplete
@@ -74,21 +84,38 @@ class BaiduStdConnection(Connection):
             return error_frame(correlation_id, RpcCode.BAD_REQUEST, error.message)
         timeout = call.timeout_ms / 1000 if call.timeout_ms > 0 else None
         info = CallInfo(Encoding.PROTO, "baidu_std", self.peer, {}, timeout, self.names)
-        answer = self.state.calls.start(handler, body, info, partial(self._reply_later, correlation_id))
-        if answer is None:
-            self._owed += 1
-            return None
-        return _reply_frame(correlation_id, answer)
+        owed = _Owed(self, correlation_id)
+        answer = self.state.calls.start(handler, body, info, owed)
+        if not isinstance(answer, Future):
+            return _reply_frame(correlation_id, answer)
+        owed.work = answer
+        self._owed.add(owed)
+        return None
 
     def _unknown(self, correlation_id: int, service: str) -> bytes:
         if self.state.routes.has_service(service):
             return error_frame(correlation_id, RpcCode.NO_METHOD, "the service has no such method")
         return error_frame(correlation_id, RpcCode.NO_SERVICE, "no such service is offered on this port")
 
-    def _reply_later(self, correlation_id: int, answer: bytes | Failure) -> None:
-        self._owed -= 1
-        self.write(_reply_frame(correlation_id, answer))
+    def reply(self, owed: _Owed, answer: bytes | Failure) -> None:
+        """Send an answer that was owed."""
+        self._owed.discard(owed)
+        self.write(_reply_frame(owed.correlation_id, answer))
         self.close_if_done()
+
+
+class _Owed:
+    """An answer that is still worked on; to be called with it."""
+
+    __slots__ = ("connection", "correlation_id", "work")
+
+    def __init__(self, connection: BaiduStdConnection, correlation_id: int) -> None:
+        self.connection = connection
+        self.correlation_id = correlation_id
+        self.work: Future[Any]
+
+    def __call__(self, answer: bytes | Failure) -> None:
+        self.connection.reply(self, answer)
 
 
 def _reply_frame(correlation_id: int, answer: bytes | Failure) -> bytes:

@@ -72,14 +72,15 @@ class Calls:
         body: bytes,
         info: CallInfo,
         done: Callable[[A | Failure], None],
-    ) -> A | Failure | None:
-        """The answer, if there is one at once; else None, and `done` gets it later."""
+    ) -> A | Failure | asyncio.Future[A]:
+        """The answer, if there is one at once; else the work for it, to be cancelled when nobody waits any longer, and
+        `done` gets the answer later."""
         begun = self._begin(handler, body, info)
         if not isinstance(begun, asyncio.Future):
             return begun
         size, begin = len(body), time.perf_counter()
         begun.add_done_callback(lambda _: self._finish(begun, done, size, begin))
-        return None
+        return begun
 
     @property
     def under_way(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+from asyncio import Future
 from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import httptools
 
@@ -25,10 +27,14 @@ _log = logging.getLogger("sfs.link")
 _JSON_TYPE: Final = "application/json"
 _PROTO_TYPES: Final = ("application/proto", "application/x-protobuf")
 _UNREAD_TYPE: Final = "application/proto-text"
+_TIMEOUT_HEADER: Final = b"x-request-timeout"
+_SECONDS: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 _MOST_WAITING: Final = 64
 """Pipelined requests of one connection that may wait for answers before reading pauses."""
 
 
+_PROBE_SECONDS: Final = 0.25
+"""How often a client that sends nothing more is asked whether it is still there."""
 _LINGER: Final = 2.0
 """Seconds for which what a refused client still sends is read and thrown away."""
 
@@ -65,10 +71,11 @@ class _Headers(Mapping[str, str]):
 class _Exchange:
     """One request's place in the order of answers, and the answer once it is known."""
 
-    __slots__ = ("answer", "connection", "content_type", "head_only", "last")
+    __slots__ = ("answer", "connection", "content_type", "head_only", "last", "work")
 
     def __init__(self, content_type: str, *, last: bool, connection: bytes = b"", head_only: bool = False) -> None:
         self.answer: bytes | None = None
+        self.work: Future[Any] | None = None
         self.content_type = content_type
         self.last = last
         self.connection = b"Connection: close\r\n" if last else connection
@@ -100,6 +107,24 @@ class HttpConnection(Connection):
     @property
     def takes_more(self) -> bool:
         return len(self._exchanges) < _MOST_WAITING
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        for exchange in self._exchanges:
+            if exchange.work is not None:
+                exchange.work.cancel()
+
+    def eof_received(self) -> bool:
+        stays = super().eof_received()
+        if stays and self._parser.get_http_version() != "1.0":
+            self.state.loop.call_later(_PROBE_SECONDS, self._probe)
+        return stays
+
+    def _probe(self) -> None:
+        """One that has closed its connection looks like one that only sends nothing more, until it refuses data."""
+        if self.transport is not None and self._exchanges:
+            self.write(CONTINUE)  # which clients take any number of before an answer
+            self.state.loop.call_later(_PROBE_SECONDS, self._probe)
 
     def data_received(self, data: bytes) -> None:
         if self._ended:
@@ -253,16 +278,27 @@ class HttpConnection(Connection):
     def _call(self, exchange: _Exchange, handler: Handler | WebHandler) -> None:
         try:
             body = self._whole_body(exchange.content_type)
+            timeout = self._timeout()
         except _Refused as refused:
             self._answer(exchange, refused.reply)
             return
         encoding = Encoding.PROTO if exchange.content_type in _PROTO_TYPES else Encoding.JSON
-        info = CallInfo(encoding, "http", self.peer, _Headers(self._headers), names=self.names)
+        info = CallInfo(encoding, "http", self.peer, _Headers(self._headers), timeout, self.names)
         answer = self.state.calls.start(handler, body, info, partial(self._answer_later, exchange))
-        if answer is not None:
+        if not isinstance(answer, Future):
             self._answer_call(exchange, answer)
-        elif not self.takes_more:
+            return
+        exchange.work = answer
+        if not self.takes_more:
             self.regulate_reading()
+
+    def _timeout(self) -> float | None:
+        value = self._headers.get(_TIMEOUT_HEADER)
+        if value is None:
+            return None
+        if not _SECONDS.fullmatch(value):
+            raise _Refused(HTTPStatus.BAD_REQUEST, "X-Request-Timeout is no number of seconds")
+        return float(value)
 
     def _whole_body(self, content_type: str) -> bytes:
         if content_type == _UNREAD_TYPE:

@@ -117,11 +117,13 @@ class HttpChannel(Channel):
 
     def _request(self, call: OutgoingCall) -> bytes:
         body = self._encode(call.request)
+        left = max(call.deadline - call.future.get_loop().time(), 0.001)
         head = (
             f"POST /{call.service}/{call.method} HTTP/1.1\r\n"
             f"Host: {self._address.authority}\r\n"
             f"Content-Type: {_CONTENT_TYPES[self._encoding]}\r\n"
             f"Content-Length: {len(body)}\r\n"
+            f"X-Request-Timeout: {left:.3f}\r\n"
             f"{_header_lines(call.headers)}\r\n"
         )
         return head.encode("ascii") + body

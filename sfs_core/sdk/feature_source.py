@@ -7,6 +7,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import ClassVar
 
 from sfs_core.batch import Batch, Projector
@@ -24,11 +25,14 @@ class FeatureQuery:
         ids: the query data of each row, in order; may repeat.
         context: the caller's free text (`query_context`).
         headers: the request's header entries.
+        deadline: when nobody waits for the rows any longer, as `time.monotonic` counts; infinite where that is not
+            known, as where several requests share a look-up. Core stops waiting by itself.
     """
 
     ids: list[str]
     context: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    deadline: float = inf
 
 
 @dataclass(slots=True)

@@ -259,7 +259,8 @@ class Server:
         await self._communication.set_serving(True)
         if self._config.callers is not None:
             self._gate = await asyncio.get_running_loop().run_in_executor(None, open_gate, self._loaded)
-        predict = PredictHandler(self.party, self._models, self._observers(), self._tracer, self._gate)
+        timeout = self._config.limits.timeout
+        predict = PredictHandler(self.party, self._models, self._observers(), self._tracer, self._gate, timeout)
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.PredictionService", "Predict"): predict,
             (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch, gate=self._gate),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
+from math import inf
 from typing import Final
 
 from sfs_core.codec.dialect import BodyError
@@ -69,7 +70,7 @@ class ExecuteHandler:
 
     def _answer(self, call: _Call) -> bytes | Awaitable[bytes]:
         try:
-            reply = self._execute(call.message)
+            reply = self._execute(call)
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
             return call.failed(error)
         return call.succeeded(reply) if isinstance(reply, ExecuteReply) else call.finish(reply)
@@ -77,12 +78,13 @@ class ExecuteHandler:
     async def _answer_when_agreed(self, model: ServedModel, call: _Call) -> bytes:
         """A peer that was told of the model a moment ago may ask before this party has heard from all others."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(AGREEMENT_SECONDS):
+            async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + AGREEMENT_SECONDS, call.deadline)):
                 await model.agreed.wait()
         answer = self._answer(call)
         return answer if isinstance(answer, bytes) else await answer
 
-    def _execute(self, message: apis_pb2.ExecuteRequest) -> ExecuteReply | Awaitable[ExecuteReply]:
+    def _execute(self, waiting: _Call) -> ExecuteReply | Awaitable[ExecuteReply]:
+        message = waiting.message
         if message.service_spec.id not in self._models:
             raise RequestError("the request names no service of this party", where="service_spec.id")
         model = self._model_of(message)
@@ -91,6 +93,7 @@ class ExecuteHandler:
         if model.predictor is None:
             raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)
         call = call_from_message(message)
+        call.deadline = waiting.deadline
         rows = call.most_rows
         if rows > self._max_rows:
             raise RequestError(f"{rows} rows asked for, at most {self._max_rows} are served")
@@ -103,16 +106,21 @@ class ExecuteHandler:
 class _Call:
     """A call that waits for its answer."""
 
-    __slots__ = ("info", "message", "over")
+    __slots__ = ("deadline", "info", "message", "over")
 
     def __init__(self, message: apis_pb2.ExecuteRequest, info: CallInfo) -> None:
         self.message = message
         self.info = info
         self.over: Over | None = None
+        self.deadline = inf if info.timeout is None else asyncio.get_running_loop().time() + info.timeout
 
     async def finish(self, pending: Awaitable[ExecuteReply]) -> bytes:
         try:
             return self.succeeded(await pending)
+        except asyncio.CancelledError:
+            if self.over is not None:
+                self.over(ErrorCode.UNEXPECTED_ERROR, "the requester has left")
+            raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
             return self.failed(error)
 

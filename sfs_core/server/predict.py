@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
+from typing import Any, Final
 
 from sfs_core.codec import prediction
 from sfs_core.codec.dialect import BodyError
@@ -30,6 +31,9 @@ logger = logging.getLogger("sfs.predict")
 
 Observer = Callable[[PredictionEvent], None]
 
+LATE_SECONDS: Final = 0.05
+"""How long after its time a request is given up here: what its round itself says then tells more."""
+
 
 class PredictHandler:
     """Answers Predict calls of every service of a party.
@@ -40,6 +44,7 @@ class PredictHandler:
         observers: told of every prediction.
         tracer: makes spans, if any.
         gate: lets callers in; None for everybody.
+        timeout: seconds for a prediction whose caller does not say how long it is going to wait.
     """
 
     def __init__(
@@ -49,9 +54,11 @@ class PredictHandler:
         observers: Sequence[Observer] = (),
         tracer: Tracer | None = None,
         gate: Gate | None = None,
+        timeout: float = inf,
     ) -> None:
         self.party = party
         self.observers = observers
+        self.timeout = timeout
         self._models = models
         self._tracer = tracer
         self._gate = gate
@@ -68,7 +75,7 @@ class PredictHandler:
                 call.span = begin_call(self._tracer, PREDICT, service, info, request.headers)
             if call.visit is not None:
                 call.visit.ask(request.service, _rows(request))
-            self._batcher_of(request).submit(request, call.deliver, call.answer.done, call.deadline)
+            call.wait(self._batcher_of(request).submit(request, call.deliver, call.deadline))
         except (BodyError, BusyError, RefusalError) as error:
             call.refused(error)
             raise
@@ -89,10 +96,40 @@ class PredictHandler:
         return model.batcher
 
 
+class _Answer(asyncio.Future[bytes]):
+    """An answer that somebody waits for; who does not any longer cancels it.
+
+    Attributes:
+        left: called then.
+    """
+
+    __slots__ = ("left",)
+    left: Callable[[], None] | None
+
+    def cancel(self, msg: Any = None) -> bool:
+        """As of the base."""
+        if not super().cancel(msg):
+            return False
+        if self.left is not None:
+            self.left()
+        return True
+
+
 class _Call:
     """A call that waits for its answer."""
 
-    __slots__ = ("_handler", "_info", "_started", "answer", "deadline", "request", "span", "visit")
+    __slots__ = (
+        "_give_up",
+        "_handler",
+        "_info",
+        "_started",
+        "_timer",
+        "answer",
+        "deadline",
+        "request",
+        "span",
+        "visit",
+    )
 
     def __init__(self, handler: PredictHandler, info: CallInfo) -> None:
         self._started = time.perf_counter()
@@ -102,8 +139,10 @@ class _Call:
         self.span: Span | None = None
         self.visit: Visit | None = None
         loop = asyncio.get_running_loop()
-        self.answer: asyncio.Future[bytes] = loop.create_future()
-        self.deadline = inf if info.timeout is None else loop.time() + info.timeout
+        self.answer = _Answer(loop=loop)
+        self.answer.left = None
+        self.deadline = loop.time() + (handler.timeout if info.timeout is None else info.timeout)
+        self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, gate: Gate) -> None:
         """Have the gate let the caller in.
@@ -112,17 +151,35 @@ class _Call:
             RefusalError: it does not.
         """
         self.visit = gate.admit(self._info)
-        self.answer.add_done_callback(self._gone)
 
-    def _gone(self, answer: asyncio.Future[bytes]) -> None:
-        if answer.cancelled():  # nobody waits any longer, so that perhaps nothing is delivered
-            self._leave(0, ErrorCode.UNEXPECTED_ERROR)
+    def wait(self, give_up: Callable[[], None]) -> None:
+        """For the answer to be delivered; `give_up` says that nobody wants it any longer."""
+        if self.answer.done():
+            return
+        self._give_up = give_up
+        self.answer.left = self._left
+        if self._info.timeout is not None:  # others that share the round may have more
+            self._timer = asyncio.get_running_loop().call_at(self.deadline + LATE_SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        self._give_up()
+        self.deliver(SfsError("the request's time limit passed"))
+
+    def _left(self) -> None:
+        self._give_up()
+        self._over()
+        self._tell(PredictReply(self.request.service, code=ErrorCode.UNEXPECTED_ERROR, message="the caller has left"))
+
+    def _over(self) -> None:
+        self.answer.left = None  # which leads back here
+        if self._timer is not None:
+            self._timer.cancel()
 
     def deliver(self, outcome: Outcome) -> None:
         """The prediction is there; nobody may want it any longer."""
-        body = self.encoded(outcome)
         if not self.answer.done():
-            self.answer.set_result(body)
+            self._over()
+            self.answer.set_result(self.encoded(outcome))
 
     def encoded(self, outcome: Outcome) -> bytes:
         """The answer; everybody who is to know of it is told."""

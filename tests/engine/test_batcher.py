@@ -241,13 +241,78 @@ async def test_nothing_is_begun_for_callers_that_have_gone_or_are_out_of_time() 
     batcher = Batcher(parties, max_rows=100)
     now = asyncio.get_running_loop().time()
     late, gone, one, two = (Caller() for _ in range(4))
-    batcher.submit(request(["1"]), late, lambda: False, now - 1)
-    batcher.submit(request(["2"]), gone, lambda: True)
-    batcher.submit(request(["3"]), one, lambda: False, now + 50)
-    batcher.submit(request(["4"]), two, lambda: False, now + 90)
+    batcher.submit(request(["1"]), late, now - 1)
+    give_up = batcher.submit(request(["2"]), gone)
+    batcher.submit(request(["3"]), one, now + 50)
+    batcher.submit(request(["4"]), two, now + 90)
+    give_up()
     assert "time limit" in str(await late.outcome())
     assert_same(await one.outcome(), alone(request(["3"])))
     assert_same(await two.outcome(), alone(request(["4"])))
     assert not gone.outcomes
     assert [asked.fs_params["alice"].query_datas for asked in parties.rounds] == [["3", "4"]]
     assert parties.deadlines == [now + 90]
+
+
+class Stuck(Parties):
+    """Rounds that end when they are cancelled."""
+
+    async def predict(self, request: PredictRequest, deadline: float) -> PredictReply:
+        self.rounds.append(request)
+        self.under_way += 1
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.under_way -= 1
+        raise AssertionError
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("join", [True, False])
+async def test_a_round_ends_when_the_last_of_its_callers_has_gone(join: bool) -> None:
+    problems: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    parties = Stuck()
+    batcher = Batcher(parties, max_rows=100, join=join)  # type: ignore[arg-type]
+    first, second = (batcher.submit(request([id_]), Caller()) for id_ in "12")
+    await turns()
+    rounds = 1 if join else 2
+    assert parties.under_way == rounds
+    first()
+    first()  # says nothing new
+    await turns()
+    assert parties.under_way == 1
+    second()
+    await turns()
+    assert parties.under_way == 0
+    second()
+    last = []
+    for id_ in "345":  # the places of rounds are free again
+        last.append(batcher.submit(request([id_]), Caller()))
+        await turns()
+    assert parties.under_way == (2 if join else 3)
+    for give_up in last:
+        give_up()
+    await turns()
+    assert parties.under_way == 0
+    assert not problems
+
+
+async def test_a_round_that_fails_is_repeated_for_those_who_still_wait() -> None:
+    parties = Parties(turns=3)
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    gone, bad, good = Caller(), Caller(), Caller()
+    give_up = batcher.submit(request(["7"]), gone)
+    batcher.submit(request(["bad"]), bad)
+    batcher.submit(request(["2"]), good)
+    await turns(1)
+    give_up()
+    assert isinstance(await bad.outcome(), FeatureError)
+    assert_same(await good.outcome(), alone(request(["2"])))
+    asked = [asked.fs_params["alice"].query_datas for asked in parties.rounds]
+    assert asked == [["7", "bad", "2"], ["bad"], ["2"]]
+    assert not gone.outcomes
