@@ -242,11 +242,11 @@ class ObservedPredictor(Predictor):
         return reply
 
     async def _run(
-        self, round_: Round, request: PredictRequest, tables: Tables, timeout: float
+        self, round_: Round, request: PredictRequest, tables: Tables, timeout: float, deadline: float
     ) -> Sequence[ExecuteReply]:
         begin = time.perf_counter()
         try:
-            return await super()._run(round_, request, tables, timeout)
+            return await super()._run(round_, request, tables, timeout, deadline)
         finally:
             self._steps_by_request[id(request)].append((f"execution {round_.index}", time.perf_counter() - begin))
 
