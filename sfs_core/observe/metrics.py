@@ -15,10 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 __all__ = ["Counter", "Distribution", "Family", "Gauge", "Samples", "merged", "render"]
 
 Labels = tuple[str, ...]
+Counts = npt.NDArray[np.int64]
+"""By bucket."""
 Kind = Literal["counter", "gauge", "distribution"]
 
 SLICE_SECONDS: Final = 10
@@ -26,6 +30,8 @@ SLICES: Final = 6
 """Quantiles are of the last SLICES * SLICE_SECONDS seconds."""
 QUANTILES: Final = (0.5, 0.9, 0.99)
 
+MOST_NOTED: Final = 512
+"""Values that wait to be counted."""
 _PARTS: Final = 16
 """Buckets per doubling: a quantile is off by at most 1/32 of its value."""
 _LEAST: Final = -20
@@ -170,51 +176,65 @@ class Distribution:
 
 
 class _Series:
-    """Values of one series, in buckets whose width grows with the value; those of late also by slices of time."""
+    """Values of one series, in buckets whose width grows with the value; those of late also by slices of time.
 
-    __slots__ = ("_current", "_earlier", "_ever", "_slice", "_sum")
+    Values are only noted at first, and counted many at a time: that costs a tenth.
+    """
+
+    __slots__ = ("_current", "_earlier", "_ever", "_noted", "_slice", "_slice_end", "_sum")
 
     def __init__(self, now: float) -> None:
         self._slice = now // SLICE_SECONDS
-        self._current = [0] * _BUCKETS
-        self._earlier: deque[tuple[float, list[int]]] = deque(maxlen=SLICES - 1)
-        self._ever = [0] * _BUCKETS
+        self._slice_end = (self._slice + 1) * SLICE_SECONDS
+        self._noted: list[float] = []
+        self._current = _no_counts()
+        self._earlier: deque[tuple[float, Counts]] = deque(maxlen=SLICES - 1)
+        self._ever = _no_counts()
         self._sum = 0.0
 
     def observe(self, value: float, now: float) -> None:
-        slice_ = now // SLICE_SECONDS
-        if slice_ != self._slice:
-            self._turn(slice_)
-        self._current[_bucket(value)] += 1
-        self._sum += value
+        if now >= self._slice_end:
+            self._turn(now // SLICE_SECONDS)
+        noted = self._noted
+        noted.append(value)
+        if len(noted) >= MOST_NOTED:
+            self._count()
+
+    def _count(self) -> None:
+        noted, self._noted = self._noted, []
+        self._sum += sum(noted)
+        self._current += np.bincount(_buckets(np.array(noted)), minlength=_BUCKETS)
 
     def _turn(self, slice_: float) -> None:
-        self._ever = [a + b for a, b in zip(self._ever, self._current, strict=True)]
+        self._count()
+        self._ever += self._current
         self._earlier.append((self._slice, self._current))
-        self._slice, self._current = slice_, [0] * _BUCKETS
+        self._slice, self._current = slice_, _no_counts()
+        self._slice_end = (slice_ + 1) * SLICE_SECONDS
 
     def spread(self, now: float) -> Spread:
-        ever = [a + b for a, b in zip(self._ever, self._current, strict=True)]
-        late = [0] * _BUCKETS
+        self._count()
+        late = _no_counts()
         for slice_, counts in [*self._earlier, (self._slice, self._current)]:
             if slice_ > now // SLICE_SECONDS - SLICES:
-                late = [a + b for a, b in zip(late, counts, strict=True)]
-        return Spread(_sparse(ever), _sparse(late), self._sum)
+                late += counts
+        return Spread(_sparse(self._ever + self._current), _sparse(late), self._sum)
 
 
-def _bucket(value: float) -> int:
+def _no_counts() -> Counts:
+    return np.zeros(_BUCKETS, np.int64)
+
+
+def _buckets(values: npt.NDArray[np.float64]) -> Counts:
     """A bucket's upper bound belongs to it, as in Prometheus' histograms."""
-    if value <= 0:
-        return 0
-    if value >= _BEYOND:
-        return _BUCKETS - 1
-    fraction, exponent = math.frexp(value)
-    bucket = (exponent - 1 - _LEAST) * _PARTS + math.ceil((fraction - 0.5) * 2 * _PARTS) - 1
-    return max(bucket, 0)
+    fractions, exponents = np.frexp(np.clip(values, 0.0, _BEYOND))
+    parts = np.ceil((fractions - 0.5) * 2 * _PARTS).astype(np.int64)
+    buckets = (exponents.astype(np.int64) - 1 - _LEAST) * _PARTS + parts - 1
+    return np.clip(np.where(values > 0, buckets, 0), 0, _BUCKETS - 1)
 
 
-def _sparse(counts: Sequence[int]) -> dict[int, int]:
-    return {bucket: count for bucket, count in enumerate(counts) if count}
+def _sparse(counts: Counts) -> dict[int, int]:
+    return {int(bucket): int(counts[bucket]) for bucket in np.flatnonzero(counts)}
 
 
 def _middle(bucket: int) -> float:

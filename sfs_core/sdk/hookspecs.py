@@ -20,8 +20,7 @@ it works with:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pluggy
 
@@ -45,8 +44,7 @@ class ServerHandle(Protocol):
     services: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionEvent:
+class PredictionEvent(NamedTuple):
     """One answered prediction; holds no ids and no features.
 
     Args:

@@ -48,6 +48,8 @@ EXECUTE: Final = "ExecutionService/Execute"
 GET_MODEL_INFO: Final = "ModelService/GetModelInfo"
 PREDICT: Final = "PredictionService/Predict"
 _APIS: Final = "secretflow.serving.apis"
+_ANSWERS: Final = (ExecuteReply, FeatureResult)
+"""What comes at once, most of the time: to ask about anything else takes longer."""
 
 
 class Span(Protocol):
@@ -297,36 +299,36 @@ class ObservedSource:
         self._tell(_outcome(error)[0], seconds, now)
 
 
-def _told(
-    function: Callable[..., T | Awaitable[T]],
-    tell: Callable[[float, float, BaseException | None], None],
-    *arguments: Any,
-) -> T | Awaitable[T]:
-    """What `function` gives, at once or later; `tell` learns how long it took, the time, and the error if any."""
+Tell = Callable[[float, float, BaseException | None], None]
+"""Learns how many seconds something took, the time at its end, and the error if any."""
+
+
+def _told(function: Callable[..., T | Awaitable[T]], tell: Tell, *arguments: Any) -> T | Awaitable[T]:
+    """What `function` gives, at once or later; `tell` is told of its end."""
     begin = time.perf_counter()
-
-    def over(error: BaseException | None) -> None:
-        now = time.perf_counter()
-        tell(now - begin, now, error)
-
-    async def later(pending: Awaitable[T]) -> T:
-        try:
-            result = await pending
-        except BaseException as error:
-            over(error)
-            raise
-        over(None)
-        return result
-
     try:
         result = function(*arguments)
     except Exception as error:
-        over(error)
+        now = time.perf_counter()
+        tell(now - begin, now, error)
         raise
-    if inspect.isawaitable(result):
-        return later(result)
-    over(None)
-    return result
+    if isinstance(result, _ANSWERS) or not inspect.isawaitable(result):
+        now = time.perf_counter()
+        tell(now - begin, now, None)
+        return result
+    return _told_later(result, tell, begin)
+
+
+async def _told_later(pending: Awaitable[T], tell: Tell, begin: float) -> T:
+    error: BaseException | None = None
+    try:
+        return await pending
+    except BaseException as failure:
+        error = failure
+        raise
+    finally:
+        now = time.perf_counter()
+        tell(now - begin, now, error)
 
 
 def _outcome(error: BaseException | None) -> tuple[ErrorCode, str]:
