@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from functools import reduce
+from operator import and_
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -16,10 +18,11 @@ from .selection import Block, SelectionFormat
 
 __all__ = ["FusedMerge"]
 
-# For up to this many trees, counted for each row, integers of plain Python are faster than NumPy.
-_FEW_TREES: Final = 64
+# For up to this many trees, counted for each row, plain Python is faster than NumPy; it needs some 100 bytes per leaf.
+_FEW_TREES: Final = 200
+_MOST_LEAVES: Final = 20_000
 _MOST_LAYOUTS: Final = 64
-_NO_SINGLE_BIT: Final = 255
+_NO_SINGLE_BIT: Final = 8
 _BIT_OF_BYTE: Final = np.array(
     [byte.bit_length() - 1 if byte.bit_count() == 1 else _NO_SINGLE_BIT for byte in range(256)], np.uint8
 )
@@ -41,9 +44,12 @@ class FusedMerge:
         formats = [SelectionFormat(len(merge.leaf_weights)) for merge in merges]
         schemas = [merge.input_schemas()[0] for merge in merges]
         self._layout = BlockLayout(tuple(self._merges), schemas, [form.width for form in formats])
-        self._all_leaves = np.concatenate([form.block([form.all_leaves]) for form in formats], 1)
+        self._all_leaves = _side_by_side(formats, [form.all_leaves for form in formats])
+        self._first_bytes = _side_by_side(formats, [0xFF] * len(formats))
+        self._paddings = _side_by_side(formats, [form.padding for form in formats]).tobytes()
         self._orders: dict[BlockLayout, Any] = {}
-        self._few = FewRows(merges, formats)
+        is_small = sum(len(merge.leaf_weights) for merge in merges) <= _MOST_LEAVES
+        self._few = FewRows(merges, formats) if is_small else None
         self._many = ManyRows(merges, formats)
 
     def __call__(self, context: ComputeContext, parties: Sequence[Mapping[str, Batch]]) -> list[Batch] | None:
@@ -64,9 +70,19 @@ class FusedMerge:
             if block is None:
                 return None
             selections.append(block)
-        is_few = len(selections[0]) * len(self._merges) <= _FEW_TREES
-        sums: Any = self._few(selections) if is_few else self._many(selections)
+        left = self._shared(selections)
+        if left is None:
+            return None
+        is_few = len(left) * len(self._merges) <= _FEW_TREES
+        sums: Any = self._few(left) if self._few and is_few else self._many(left)
         return None if sums is None else [self._score(sums)]
+
+    def _shared(self, parties: Sequence[Block]) -> Block | None:
+        """The selections of the leaves that all parties leave; None where one has another padding."""
+        paddings = self._paddings * len(parties[0])
+        if any((block & self._first_bytes).tobytes() != paddings for block in parties):
+            return None
+        return reduce(and_, parties)
 
     def _block(self, tables: TableBlock) -> Block | None:
         """A party's selections side by side in the order of the trees; None where one does not fit its tree."""
@@ -104,81 +120,64 @@ class FewRows:
     """Sums of the weights in plain Python."""
 
     def __init__(self, merges: Sequence[TreeMerge], formats: Sequence[SelectionFormat]) -> None:
-        *shifts, end = [8 * start for start in accumulate((form.width for form in formats), initial=0)]
-        self._width = end // 8
-        self._trees = [
-            (shift + 8, form.leaves >> 8, merge.leaf_weights)
-            for shift, form, merge in zip(shifts, formats, merges, strict=True)
+        self._rows = Struct("".join(f"{form.width}s" for form in formats)).iter_unpack
+        self._weights = [
+            {
+                (1 << 8 + leaf | form.padding).to_bytes(form.width, "little"): w
+                for leaf, w in enumerate(merge.leaf_weights)
+            }
+            for merge, form in zip(merges, formats, strict=True)
         ]
-        self._first_bytes = sum(0xFF << shift for shift in shifts)
-        self._paddings = sum(form.padding << shift for shift, form in zip(shifts, formats, strict=True))
 
-    def __call__(self, parties: Sequence[Block]) -> list[float] | None:
-        """The sums; None where a selection has another padding, or not one leaf of a tree is left."""
+    def __call__(self, left: Block) -> list[float] | None:
+        """The sums; None where not one leaf of a tree is left."""
         sums = []
-        for selections in zip(*[self._rows(block) for block in parties], strict=True):
-            left = -1
-            for selection in selections:
-                if selection & self._first_bytes != self._paddings:
-                    return None
-                left &= selection
-            total = self._weight(left)
-            if total is None:
-                return None
-            sums.append(total)
+        try:
+            for row in self._rows(left.tobytes()):
+                total = 0.0
+                for weights, selection in zip(self._weights, row, strict=True):
+                    total += weights[selection]
+                sums.append(total)
+        except KeyError:
+            return None
         return sums
-
-    def _rows(self, block: Block) -> list[int]:
-        data, width = block.tobytes(), self._width
-        return [int.from_bytes(data[start : start + width], "little") for start in range(0, len(data), width)]
-
-    def _weight(self, left: int) -> float | None:
-        total = 0.0
-        for shift, leaves, weights in self._trees:
-            leaf = left >> shift & leaves
-            if leaf.bit_count() != 1:
-                return None
-            total += weights[leaf.bit_length() - 1]
-        return total
 
 
 class ManyRows:
     """Sums of the weights in NumPy."""
 
     def __init__(self, merges: Sequence[TreeMerge], formats: Sequence[SelectionFormat]) -> None:
-        self._masks = np.concatenate([form.block([form.leaves]) for form in formats], 1)
-        self._widths = np.array([form.width for form in formats])
-        self._starts = self._widths.cumsum() - self._widths
-        self._paddings = np.array([form.padding for form in formats], np.uint8)
+        self._leaves = _side_by_side(formats, [(1 << 8 * form.width) - 0x100 for form in formats])
+        self._widths = np.array([form.width for form in formats], np.uint64)
+        self._starts = self._widths.astype(np.int64).cumsum() - self._widths.astype(np.int64)
         self._weights = np.concatenate([_weight_of_bit(*pair) for pair in zip(merges, formats, strict=True)])
 
-    def __call__(self, parties: Sequence[Block]) -> npt.NDArray[np.float64] | None:
-        """The sums; None where a selection has another padding, or not one leaf of a tree is left."""
-        left = self._masks
-        for selections in parties:
-            if (selections.take(self._starts, 1) != self._paddings).any():
-                return None
-            left = left & selections
-        weights = self._of_only_leaves(left)
-        return None if weights is None else weights.cumsum(1)[:, -1]  # in order; `sum` would add in pairs
-
-    def _of_only_leaves(self, left: Block) -> npt.NDArray[np.float64] | None:
-        """Weights of the leaves left, rows x trees; None unless one is left of each tree in each row."""
+    def __call__(self, left: Block) -> npt.NDArray[np.float64] | None:
+        """The sums; None where not one leaf of a tree is left, or a sum is NaN."""
         num_rows, width = left.shape
-        filled = np.flatnonzero(left != 0)
+        bytes_ = (left & self._leaves).ravel()
+        filled = (bytes_ != 0).nonzero()[0]
         if len(filled) != num_rows * len(self._starts):
             return None
-        # Bytes that are not zero, one per row and tree if all is well: where in its row, and where in its tree.
+        # One byte per row and tree if all is well: where in its row, and where in its tree.
         columns = filled.reshape(num_rows, -1) - np.arange(0, num_rows * width, width)[:, None]
         places = columns - self._starts
-        bits = _BIT_OF_BYTE.take(left.take(filled)).reshape(columns.shape)
-        if ((places < 0) | (places >= self._widths)).any() or (bits == _NO_SINGLE_BIT).any():
+        if (places.view(np.uint64) >= self._widths).any():  # negative ones are large then
             return None
-        weights: npt.NDArray[np.float64] = self._weights.take(8 * columns + bits)
-        return weights
+        bits = _BIT_OF_BYTE.take(bytes_.take(filled)).reshape(columns.shape)
+        weights: npt.NDArray[np.float64] = self._weights.take(9 * columns + bits)
+        sums = weights.cumsum(1)[:, -1]  # in order; `sum` would add in pairs
+        return None if np.isnan(sums).any() else sums
 
 
 def _weight_of_bit(merge: TreeMerge, form: SelectionFormat) -> npt.NDArray[np.float64]:
-    weights = np.zeros(8 * form.width)
-    weights[8 : 8 + len(merge.leaf_weights)] = merge.leaf_weights
-    return weights
+    """For each byte of a selection eight weights and NaN, for no single bit; NaN for bits that are no leaf."""
+    weights = np.full((form.width, 9), np.nan)
+    leaves = np.full(8 * (form.width - 1), np.nan)
+    leaves[: len(merge.leaf_weights)] = merge.leaf_weights
+    weights[1:, :8] = leaves.reshape(-1, 8)
+    return weights.ravel()
+
+
+def _side_by_side(formats: Sequence[SelectionFormat], selections: Sequence[int]) -> Block:
+    return np.concatenate([form.block([one]) for form, one in zip(formats, selections, strict=True)], 1)
