@@ -17,7 +17,9 @@ __all__ = ["CsvConfig", "CsvFeatureSource"]
 
 # Up to this many rows, picking Python values row by row is faster than picking from arrays.
 _FEW_FLOAT_ROWS: Final = 4
-_FEW_MIXED_ROWS: Final = 64
+_FEW_MIXED_ROWS: Final = 24
+_PLAIN: Final = (pa.utf8(), pa.binary())
+"""Types of Arrow arrays, beside those of NumPy arrays, whose values are the same as Python's."""
 _SHOWN: Final = 5
 
 Row = tuple[Any, ...]
@@ -132,7 +134,7 @@ def _row_maker(table: Batch) -> Callable[[Any], Row] | None:
         matrix = table.matrix()
         return lambda row: tuple(matrix[row].tolist())
     columns = [table.column(i) for i in range(len(table.schema))]
-    if table.schema.row_types is None or any(isinstance(c, pa.Array) and c.null_count for c in columns):
+    if any(isinstance(c, pa.Array) and (c.null_count or c.type not in _PLAIN) for c in columns):
         return None
     # Text as Python values: taking one out of an Arrow array costs ten times as much.
     getters = [c.to_pylist().__getitem__ if isinstance(c, pa.Array) else c.item for c in columns]

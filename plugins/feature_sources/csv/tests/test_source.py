@@ -19,7 +19,6 @@ from sfs_core import ConfigError, ErrorCode, FeatureContext, FeatureError, Featu
 
 FLOATS = Schema([("a", pa.float64()), ("b", pa.float64())])
 MIXED = Schema([("a", pa.float64()), ("name", pa.utf8()), ("flag", pa.bool_()), ("key", pa.binary())])
-TYPED = Schema([("a", pa.float64()), ("n", pa.int32())])
 
 
 def opened(folder, content, schema=FLOATS, **options):
@@ -94,8 +93,16 @@ def test_few_rows_come_as_tuples_and_many_as_a_matrix(tmp_path):
     assert fetch(source, *["x", "y"] * 5).form == "matrix"
 
 
-def test_types_that_only_arrow_checks_never_come_as_tuples(tmp_path):
-    assert fetch(opened(tmp_path, "id,a,n\nx,1,2\n", TYPED), "x").form == "columns"
+def test_numbers_of_any_type_come_as_tuples_of_exactly_these(tmp_path):
+    schema = Schema([("n", pa.uint64()), ("x", pa.float32())])
+    ((n, x),) = fetch(opened(tmp_path, "id,n,x\nx,18446744073709551615,0.1\n", schema), "x").rows()
+    assert (type(n), n) == (int, 2**64 - 1)
+    assert (type(x), x) == (float, float(np.float32(0.1)))
+
+
+def test_other_types_than_numbers_text_and_bytes_never_come_as_tuples(tmp_path):
+    schema = Schema([("a", pa.float64()), ("day", pa.date32())])
+    assert fetch(opened(tmp_path, "id,a,day\nx,1,2026-11-23\n", schema), "x").form == "columns"
 
 
 ROWS = [(f"id {i}", i / 7, f'n"{i},\n', i % 3 == 0, bytes([i + 128])) for i in range(20)]
