@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Final, get_args
 import click
 import numpy as np
 
+from sfs_core.cli.certs import write_certificates
 from sfs_core.cli.demo_model import (
     DemoData,
     ModelKind,
@@ -28,7 +30,10 @@ from sfs_core.cli.demo_model import (
     write_packages,
 )
 from sfs_core.cli.tables import print_table
-from sfs_core.errors import PeerError
+from sfs_core.client.sync import Client
+from sfs_core.client.tls import Tls
+from sfs_core.config.certificates import client_context
+from sfs_core.errors import ConfigError, ErrorCode, PeerError
 from sfs_core.host.registry import Registry
 
 __all__ = ["command"]
@@ -37,6 +42,8 @@ _START_SECONDS: Final = 60.0
 _ROWS_PER_REQUEST: Final = 100
 _KINDS: Final[tuple[ModelKind, ...]] = get_args(ModelKind)
 _SHOWN_ROWS: Final = 5
+_CALLER: Final = "caller"
+"""Whom the certificate is made out to that the parties' caller shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +55,33 @@ class _Party:
     service_port: int
     process: subprocess.Popen[bytes]
     log: Path
+    tls: Tls | None
+    """How it is asked over TLS."""
+
+    @property
+    def url(self) -> str:
+        """Where callers are answered."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.service_port}"
 
 
 @click.command("demo", short_help="Start parties on this machine and score a real data set.")
 @click.option("--parties", type=click.Choice(["2", "3"]), default="2", show_default=True, help="How many parties.")
+@click.option("--tls", is_flag=True, help="Have parties and caller speak TLS, and show each other certificates.")
 @click.option("--keep", is_flag=True, help="Keep the parties running until Ctrl-C, to try requests.")
-def command(parties: str, keep: bool) -> None:
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write configs, packages, features and certificates here, and leave them; a new or empty folder.",
+)
+def command(parties: str, tls: bool, keep: bool, folder: Path | None) -> None:
     """Start parties as processes of their own, score the Wisconsin breast-cancer data, compare, stop.
 
     Each party holds a part of the columns. Two models are served: a logistic regression and boosted trees.
     """
     data = load_demo_data()
     with (
-        tempfile.TemporaryDirectory(prefix="sfs-demo-") as folder,
-        _running(data, int(parties), Path(folder)) as running,
+        _folder(folder) as used,
+        _running(data, int(parties), used, tls) as running,
     ):
         _score(data, running)
         _explain(data, running)
@@ -71,23 +91,47 @@ def command(parties: str, keep: bool) -> None:
                 _watch(running)
 
 
+@contextlib.contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is None:
+        with tempfile.TemporaryDirectory(prefix="sfs-demo-") as folder:
+            yield Path(folder)
+        return
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{given} cannot be made: {error.strerror}", code=ErrorCode.IO_ERROR) from None
+    if any(given.iterdir()):
+        raise ConfigError(f"{given} is not empty", hint="name a new folder")
+    yield given.absolute()
+
+
 # -------------------------------------------------------------------- the parties
 @contextlib.contextmanager
-def _running(data: DemoData, count: int, folder: Path) -> Iterator[list[_Party]]:
+def _running(data: DemoData, count: int, folder: Path, over_tls: bool) -> Iterator[list[_Party]]:
     owned = data.features_of(count)
     click.echo(f"Parties and what they hold of {len(data.ids)} people:")
     print_table(
         ["party", "features", "for example"],
         [[name, str(len(names)), ", ".join(names[:3])] for name, names in owned.items()],
     )
+    tls = _caller_tls(folder, list(owned)) if over_tls else None
     with contextlib.ExitStack() as stack:
-        parties = [stack.enter_context(_process(*given)) for given in _write_configs(data, count, folder)]
+        parties = [stack.enter_context(_process(*given, tls)) for given in _write_configs(data, count, folder, tls)]
         for party in parties:
             _wait_ready(party)
         yield parties
 
 
-def _write_configs(data: DemoData, count: int, folder: Path) -> list[tuple[str, Path, int]]:
+def _caller_tls(folder: Path, parties: Sequence[str]) -> Tls:
+    """Make certificates for the parties and their caller; how the caller speaks to them."""
+    write_certificates(folder / "certificates", [*parties, _CALLER])
+    click.echo(f"\nAll speak TLS, with certificates as `sfs certs dev DIR --parties {','.join(parties)}` makes them.")
+    files = {end: folder / "certificates" / f"{_CALLER}.{end}" for end in ("crt", "key")}
+    return Tls(folder / "certificates" / "ca.crt", files["crt"], files["key"])
+
+
+def _write_configs(data: DemoData, count: int, folder: Path, tls: Tls | None) -> list[tuple[str, Path, int]]:
     """Data, packages and a config file per party; name, config and service port of each."""
     registry = Registry.discover()
     features = write_features(data, count, folder)
@@ -104,6 +148,7 @@ def _write_configs(data: DemoData, count: int, folder: Path) -> list[tuple[str, 
                 "host": "127.0.0.1",
                 "service": service_ports[name],
                 "communication": communication_ports[name],
+                **(_listen_tls(name, tls) if tls else {}),
             },
             "parties": {other: f"127.0.0.1:{port}" for other, port in communication_ports.items()},
             "cache": str(folder / "cache" / name),
@@ -122,6 +167,11 @@ def _write_configs(data: DemoData, count: int, folder: Path) -> list[tuple[str, 
     return written
 
 
+def _listen_tls(party: str, tls: Tls) -> Mapping[str, object]:
+    own = {"certificate_file": f"certificates/{party}.crt", "key_file": f"certificates/{party}.key"}
+    return {"tls": own | {"ca_file": str(tls.ca_file)}}
+
+
 def _service(kind: ModelKind) -> str:
     return f"breast-cancer-{kind}"
 
@@ -135,14 +185,14 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _process(name: str, config: Path, service_port: int) -> Iterator[_Party]:
+def _process(name: str, config: Path, service_port: int, tls: Tls | None) -> Iterator[_Party]:
     log = config.with_suffix(".log")
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - this very program
             [sys.executable, "-m", "sfs_core.cli", "serve", str(config)], stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        yield _Party(name, config, service_port, process, log)
+        yield _Party(name, config, service_port, process, log, tls)
     finally:
         process.terminate()
         try:
@@ -157,18 +207,20 @@ def _wait_ready(party: _Party) -> None:
         if party.process.poll() is not None:
             raise PeerError(f"ended at once; it said:\n{party.log.read_text()}", party=party.name)
         with contextlib.suppress(OSError):
-            if _exchange(party.service_port, "GET", "/ready")[0] == http.HTTPStatus.OK:
+            if _is_ready(party):
                 return
         time.sleep(0.02)
     raise PeerError(f"was not ready within {_START_SECONDS:.0f} s; it said:\n{party.log.read_text()}", party=party.name)
 
 
-def _exchange(port: int, method: str, path: str, body: str = "") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def _is_ready(party: _Party) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", party.service_port, timeout=30)
+    if party.tls is not None:
+        context: ssl.SSLContext = client_context(party.tls.files)
+        connection = http.client.HTTPSConnection("127.0.0.1", party.service_port, timeout=30, context=context)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, response.read()
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
     finally:
         connection.close()
 
@@ -182,12 +234,13 @@ def _watch(parties: Sequence[_Party]) -> None:
 def _score(data: DemoData, parties: Sequence[_Party]) -> None:
     asked = parties[0]
     names = [party.name for party in parties]
-    click.echo(f"\nAll {len(data.ids)} rows, asked of {asked.name} over HTTP, {_ROWS_PER_REQUEST} rows a request:")
+    how = f"over {'HTTPS' if asked.tls else 'HTTP'}, {_ROWS_PER_REQUEST} rows a request"
+    click.echo(f"\nAll {len(data.ids)} rows, asked of {asked.name} {how}:")
     rows = []
     scores: dict[ModelKind, list[float]] = {}
     for kind in _KINDS:
         begin = time.perf_counter()
-        scores[kind] = _all_scores(asked.service_port, _service(kind), names, data.ids)
+        scores[kind] = _all_scores(asked, _service(kind), names, data.ids)
         milliseconds = 1e3 * (time.perf_counter() - begin)
         alone = single_machine_scores(data, kind)
         held_out = data.held_out
@@ -211,26 +264,23 @@ def _score(data: DemoData, parties: Sequence[_Party]) -> None:
     )
 
 
-def _all_scores(port: int, service: str, parties: Sequence[str], ids: Sequence[str]) -> list[float]:
+def _all_scores(asked: _Party, service: str, parties: Sequence[str], ids: Sequence[str]) -> list[float]:
     scores: list[float] = []
-    for start in range(0, len(ids), _ROWS_PER_REQUEST):
-        request = _request(service, parties, ids[start : start + _ROWS_PER_REQUEST])
-        status, body = _exchange(port, "POST", "/PredictionService/Predict", json.dumps(request))
-        answer = json.loads(body) if status == http.HTTPStatus.OK else {}
-        if "results" not in answer:
-            raise PeerError(f"answered HTTP {status}: {body.decode(errors='replace')[:300]}", party=parties[0])
-        scores += [result["scores"][0]["value"] for result in answer["results"]]
+    with Client(asked.url, service=service, parties=parties, timeout=30, tls=asked.tls) as client:
+        for start in range(0, len(ids), _ROWS_PER_REQUEST):
+            scores += client.predict(ids[start : start + _ROWS_PER_REQUEST]).score.tolist()
     return scores
 
 
-def _request(service: str, parties: Sequence[str], ids: Sequence[str]) -> Mapping[str, object]:
-    return {"service_spec": {"id": service}, "fs_params": {party: {"query_datas": list(ids)} for party in parties}}
-
-
 def _explain(data: DemoData, parties: Sequence[_Party]) -> None:
-    request = json.dumps(_request(_service("logistic"), [party.name for party in parties], data.ids[:1]))
-    url = f"http://127.0.0.1:{parties[0].service_port}/PredictionService/Predict"
-    click.echo("\nOne row by hand (while they run: sfs demo --keep):")
-    click.echo(f"  curl -s {url} -d '{request}'")
+    asked, names = parties[0], [party.name for party in parties]
+    params = {name: {"query_datas": list(data.ids[:1])} for name in names}
+    request = json.dumps({"service_spec": {"id": _service("logistic")}, "fs_params": params})
+    url = f"{asked.url}/PredictionService/Predict"
+    tls = asked.tls
+    shown = f" --cacert {tls.ca_file} --cert {tls.certificate_file} --key {tls.key_file}" if tls else ""
+    click.echo(f"\nOne row by hand (while they run: sfs demo{' --tls' if tls else ''} --keep):")
+    click.echo(f"  curl -s {url} -d '{request}'{shown}")
+    click.echo(f"  sfs predict {asked.config} --service {_service('logistic')} {data.ids[0]}")
     click.echo("\nData: Breast Cancer Wisconsin (Diagnostic), W. Wolberg, O. Mangasarian, N. Street, W. Street;")
     click.echo("UCI Machine Learning Repository, doi:10.24432/C5DW2B, CC BY 4.0.")

@@ -6,14 +6,16 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
-from http.client import HTTPConnection
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
 
 import pytest
 
-from tests.cli.sfs import sfs
+from tests.cli.sfs import sfs, sfs_here
 from tests.support.processes import SFS
 
 
@@ -31,10 +33,12 @@ def alive(pid: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("parties", "names"), [("2", ["alice", "bob"]), ("3", ["alice", "bob", "carol"])])
-def test_real_scores_come_out(parties: str, names: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "names"), [((), ["alice", "bob"]), (("--parties", "3", "--tls"), ["alice", "bob", "carol"])]
+)
+def test_real_scores_come_out(arguments: tuple[str, ...], names: list[str]) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    result = sfs("demo", "--parties", parties)
+    result = sfs("demo", *arguments)
     # Seconds of a processor: what else runs on this machine does not change them.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 10
     assert (result.returncode, result.stderr) == (0, "")
@@ -46,28 +50,53 @@ def test_real_scores_come_out(parties: str, names: list[str]) -> None:
         assert ours == alone
         assert float(ours) > 0.95
         assert float(difference) < 1e-12
+    scheme = "https" if "--tls" in arguments else "http"
+    body = re.search(rf"curl -s {scheme}://127\.0\.0\.1:\d+/PredictionService/Predict -d '(.*?)'", result.stdout).group(
+        1
+    )
+    assert list(json.loads(body)["fs_params"]) == names
 
 
-def test_the_line_to_repeat_works_while_they_run() -> None:
-    process = subprocess.Popen([SFS, "demo", "--keep"], stdout=subprocess.PIPE, text=True)
-    with process:
-        assert process.stdout is not None
-        text = ""
-        for line in process.stdout:
-            text += line
-            if "keep running" in line:
-                break
-        url, body = re.search(r"curl -s (\S+) -d '(.*)'", text).groups()
-        servers = children(process.pid)
-        assert len(servers) == 2
-        target = urlsplit(url)
-        connection = HTTPConnection(target.hostname, target.port, timeout=10)
-        connection.request("POST", target.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
-        answer = json.loads(connection.getresponse().read())
-        connection.close()
-        assert answer["status"]["code"] == 1
-        assert 0 <= answer["results"][0]["scores"][0]["value"] <= 1
-        process.send_signal(signal.SIGINT)
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a page, and the beginnings of lines that it says they print."""
+    for block in re.findall(r"^```console\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            first, *printed = command.splitlines()
+            yield first, printed
+
+
+def test_the_walk_through_of_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of docs/tls.md, and the line that the demo prints to be repeated."""
+    (demo, _), *others = commands(Path(__file__).parents[2] / "docs" / "tls.md")
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen([SFS, *demo.split()[1:]], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            text = "".join(takewhile(lambda line: "keep running" not in line, process.stdout))
+            servers = children(process.pid)
+            assert len(servers) == 2
+            by_hand, address = re.search(r"(curl -s (https://[^/]+)/.*)", text).groups()
+            answer = subprocess.run(shlex.split(by_hand), capture_output=True, check=True, timeout=60)
+            assert json.loads(answer.stdout)["status"]["code"] == 1
+            monkeypatch.setenv("ALICE", address)
+            assert len(others) >= 5
+            for command, printed in others:
+                told = sfs_here(*shlex.split(os.path.expandvars(command))[1:])
+                lines = (told.stdout + told.stderr).splitlines()
+                assert (told.returncode != 0) == any(line.startswith("error:") for line in printed), (command, lines)
+                for wanted in printed:
+                    assert any(line.startswith(wanted) for line in lines), (command, lines)
+        finally:
+            process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 0
     assert not any(map(alive, servers))
+    assert (tmp_path / "demo" / "alice.json").exists()
+
+
+def test_a_folder_that_is_in_use(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    result = sfs_here("demo", "--folder", tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "is not empty" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
