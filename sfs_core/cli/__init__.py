@@ -31,7 +31,9 @@ class _Verb(NamedTuple):
 
 _VERBS: Final = {
     "audit": _Verb("sfs_core.cli.audit", "Check an audit log, and look things up in it."),
-    "admin": _Verb("sfs_core.cli.admin", "Manage a running server: load a new model, go back, see what is served."),
+    "admin": _Verb(
+        "sfs_core.cli.admin", "Manage a running server: load models, go back, see what is served, change log levels."
+    ),
     "bench": _Verb("sfs_core.cli.bench", "Put load on servers and measure how they answer."),
     "bulk": _Verb("sfs_core.cli.bulk", "Score whole files that all parties hold in the same order."),
     "certs": _Verb("sfs_core.cli.certs", "Make certificates for development."),

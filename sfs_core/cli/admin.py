@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 import msgspec
 
+from sfs_core.config.document import text_of
 from sfs_core.config.loader import read_config
 from sfs_core.errors import ConfigError, ErrorCode, SfsError
-from sfs_core.server.admin import AdminCommand, AdminReply
+from sfs_core.server.admin import AdminCommand, AdminReply, Level
+from sfs_core.server.orders import VersionStatus
 
 __all__ = ["command"]
 
@@ -26,11 +29,34 @@ def command() -> None:
 @_CONFIG
 def status(config: Path) -> None:
     """Show what each service is served with, what waits for the other parties, and what can be gone back to."""
-    for service in _ask(config, AdminCommand("status")).services:
-        click.echo(service["service"])
+    reply = _ask(config, AdminCommand("status"))
+    for service in reply.services:
+        click.echo(service.service)
         for what in ("serving", "waiting", "previous"):
-            if (model := service[what]) is not None:
-                click.echo(f"  {what}: {model['id']} ({model['model']})")
+            version: VersionStatus | None = getattr(service, what)
+            if version is not None:
+                label = f", version {version.package.version}" if version.package.version else ""
+                click.echo(f"  {what}: {version.id} ({version.model}{label})")
+    for worker in reply.workers:
+        state = "serves" if worker.up else "does not serve"
+        click.echo(f"worker {worker.number}: {state}, process {worker.pid}, started again {worker.restarts} time(s)")
+
+
+@command.command("load")
+@_CONFIG
+@click.argument("what", metavar="FILE|SERVICE")
+def load(config: Path, what: str) -> None:
+    """Serve a further service, once all parties have it.
+
+    FILE says of it what an entry of `services` in a config does. SERVICE is one of the config that was unloaded.
+    """
+    file = Path(what)
+    asked = AdminCommand("load", service=what)
+    if file.is_file():
+        asked = AdminCommand("load", definition=text_of(file), name=str(file.absolute()))
+    elif file.suffix:
+        raise ConfigError(f"there is no file {what}", code=ErrorCode.NOT_FOUND)
+    click.echo(f"{_ask(config, asked).id}: loaded; callers get it as soon as all parties have it")
 
 
 @command.command("reload")
@@ -53,12 +79,35 @@ def rollback(config: Path, service: str) -> None:
     click.echo(f"{service}: callers get {_ask(config, AdminCommand('rollback', service)).id} again")
 
 
+@command.command("cancel")
+@_CONFIG
+@click.argument("service")
+def cancel(config: Path, service: str) -> None:
+    """Drop a version, or a new service, that waits for the other parties."""
+    click.echo(f"{service}: {_ask(config, AdminCommand('cancel', service)).id} is dropped")
+
+
 @command.command("unload")
 @_CONFIG
 @click.argument("service")
 def unload(config: Path, service: str) -> None:
-    """Drop a version that waits for the other parties."""
-    click.echo(f"{service}: {_ask(config, AdminCommand('unload', service)).id} is dropped")
+    """Serve a service no more."""
+    click.echo(f"{_ask(config, AdminCommand('unload', service)).id}: served no more")
+
+
+@command.command("log-level")
+@_CONFIG
+@click.argument("room", default="")
+@click.argument("level", required=False, type=click.Choice(get_args(Level)))
+def log_level(config: Path, room: str, level: Any) -> None:
+    """Log more or less from now on, until the server ends; without LEVEL, show the levels that are set.
+
+    ROOM is a part of the server (`link`, `predict`, `source.SERVICE`, …); `all` stands for those without a level of
+    their own. The level `default` takes a room's own back.
+    """
+    asked = AdminCommand("log-level", room="" if room == "all" else room, level=level)
+    for name, its in _ask(config, asked).levels.items():
+        click.echo(f"{name or 'all'}: {its}")
 
 
 def _ask(config: Path, asked: AdminCommand) -> AdminReply:
@@ -80,5 +129,5 @@ def _ask(config: Path, asked: AdminCommand) -> AdminReply:
         raise SfsError("the server ended before it answered", code=ErrorCode.IO_ERROR)
     reply = msgspec.json.decode(answer, type=AdminReply)
     if reply.error:
-        raise SfsError(reply.error, hint=reply.hint)
+        raise ConfigError(reply.error, code=ErrorCode(reply.code), hint=reply.hint, problems=tuple(reply.problems))
     return reply

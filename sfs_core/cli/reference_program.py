@@ -16,14 +16,14 @@ logger = logging.getLogger("sfs.cli")
 _FAILED: Final = 255
 
 
-def run_program(run: Callable[[Sequence[str]], None], arguments: Sequence[str] | None) -> int:
+def run_program(run: Callable[[Sequence[str]], int], arguments: Sequence[str] | None) -> int:
     """Run a program with arguments, the process's own by default; what goes wrong is logged.
 
     Returns:
-        The exit code: 0, or 255 as the reference's programs after any error.
+        The exit code: that of `run`, or 255 as the reference's programs after any error.
     """
     try:
-        run(sys.argv[1:] if arguments is None else arguments)
+        return run(sys.argv[1:] if arguments is None else arguments)
     except SfsError as error:
         problems = error.problems if isinstance(error, ConfigError) else ()
         hint = f"hint: {error.hint}" if error.hint else ""
@@ -37,4 +37,3 @@ def run_program(run: Callable[[Sequence[str]], None], arguments: Sequence[str] |
         # The exception's text may hold somebody's data, so only its type is shown.
         logger.critical("unexpected %s: this is a bug in SFS or a plugin", type(error).__name__)
         return _FAILED
-    return 0

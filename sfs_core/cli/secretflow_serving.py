@@ -15,8 +15,7 @@ from sfs_core.config.loader import LoadedConfig, load
 from sfs_core.config.reference_telemetry import read_logging, read_trace
 from sfs_core.errors import ConfigError
 from sfs_core.observe.logs import configure_logs
-from sfs_core.server.app import Server
-from sfs_core.server.run import run_loop, serve_until_stopped
+from sfs_core.server.start import run_servers
 
 __all__ = ["FLAGS", "main"]
 
@@ -29,6 +28,7 @@ FLAGS: Final[Mapping[str, Kind]] = {
     "trace_config_file": "text",
     "trace_processor_schedule_delay_millis": "int",
     "max_body_size": "int",
+    "workers": "int",
 }
 """Flags that do something here, and what their values are."""
 _WITHOUT_EFFECT: Final[Mapping[str, Kind]] = {
@@ -110,6 +110,7 @@ _WITHOUT_EFFECT: Final[Mapping[str, Kind]] = {
     "v": "int",
     "vmodule": "text",
 }
+_MOST_WORKERS: Final = 128
 _HELP: Final = """\
 secretflow_serving: serve a model from the configuration of the reference
 
@@ -119,6 +120,7 @@ secretflow_serving: serve a model from the configuration of the reference
   --trace_config_file=FILE      TraceConfig as JSON; without it, no traces are written
   --trace_processor_schedule_delay_millis=N   milliseconds between writing spans
   --max_body_size=N             most bytes of a request
+  --workers=N                   processes that serve; not of the reference
   --flagfile=FILE               further flags, a line each
   --help, --version
 
@@ -138,21 +140,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program(_run, arguments)
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str]) -> int:
     given = parse_flags(arguments, {**FLAGS, **_WITHOUT_EFFECT})
     if given.get("help") or given.get("version"):
         print(_HELP if given.get("help") else f"secretflow_serving {__version__}")
-        return
+        return 0
     _log_as(_path(given, "logging_config_file"))
     _warn(given)
     loaded = _loaded(given)
     for warning in loaded.file.warnings:
         logger.warning("%s", warning)
-
-    async def serve() -> None:
-        await serve_until_stopped([Server(loaded)], announce)
-
-    run_loop(serve())
+    return run_servers([loaded], announce)
 
 
 def _path(given: Mapping[str, Any], flag: str) -> Path | None:
@@ -192,4 +190,8 @@ def _loaded(given: Mapping[str, Any]) -> LoadedConfig:
         if size < 0:
             raise ConfigError("flag --max_body_size: a number above 0 is expected")
         options["limits"] = loaded.config.limits.model_copy(update={"max_body": size})
+    if (workers := given.get("workers", 1)) != 1:
+        if not 1 < workers <= _MOST_WORKERS:
+            raise ConfigError(f"flag --workers: a number from 1 to {_MOST_WORKERS} is expected")
+        options["workers"] = workers
     return loaded.changed(**options)

@@ -12,8 +12,10 @@ from sfs_core.config.loader import load
 from sfs_core.config.reference_telemetry import read_logging, read_trace
 from sfs_core.config.telemetry import Logging
 from sfs_core.observe.logs import configure_logs
+from sfs_core.observe.worker import worker_number
 from sfs_core.server.app import Server
-from sfs_core.server.run import run_loop, serve_until_stopped
+from sfs_core.server.start import run_servers
+from sfs_core.server.supervisor import Supervisor
 
 __all__ = ["announce", "command"]
 
@@ -30,6 +32,7 @@ _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="How much is logged, whatever the config says.",
 )
 @click.option("--logging-config", type=_FILE, help="LoggingConfig of the reference (JSON), instead of `logging`.")
+@click.option("--workers", type=click.IntRange(1, 128), help="Processes that serve, instead of `workers`.")
 @click.option("--trace-config", type=_FILE, help="TraceConfig of the reference (JSON), instead of `tracing`.")
 def command(
     configs: tuple[Path, ...],
@@ -38,7 +41,8 @@ def command(
     log_level: Any,
     logging_config: Path | None,
     trace_config: Path | None,
-) -> None:
+    workers: int | None,
+) -> int:
     """Serve until SIGINT or SIGTERM.
 
     A config is a YAML or JSON file of this software, the serving JSON of the reference, or a document of Kuscia.
@@ -47,20 +51,19 @@ def command(
     """
     configure_logs(Logging(level=log_level or "info"))
     loaded = [load(path, plugin_directories=plugin_directories, bulk_requester=bulk_requester) for path in configs]
-    print_warnings(loaded)
+    if worker_number() is None:
+        print_warnings(loaded)
     if trace_config is not None:
         tracing = read_trace(trace_config)
         loaded = [each.changed(tracing=tracing) for each in loaded]
+    if workers is not None:
+        loaded = [each.changed(workers=workers) for each in loaded]
     settings = read_logging(logging_config) if logging_config is not None else loaded[0].config.logging
     configure_logs(settings.model_copy(update={"level": log_level}) if log_level else settings)
-
-    async def main() -> None:
-        await serve_until_stopped([Server(each) for each in loaded], announce)
-
-    run_loop(main())
+    return run_servers(loaded, announce)
 
 
-def announce(server: Server) -> None:
+def announce(server: Server | Supervisor) -> None:
     """Say that a server is ready, and where it is asked."""
     where = "no service port, for peers only"
     if server.service_port is not None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from sfs_core.config.callers import AuthenticatorChoice
-from sfs_core.config.document import Node, plain, read_document
+from sfs_core.config.document import Node, plain, read_document, read_text
 from sfs_core.config.kuscia import is_kuscia, native_from_kuscia
 from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.config.reference import is_reference, native_from_reference
@@ -32,6 +32,7 @@ __all__ = [
     "LoadedOperators",
     "LoadedService",
     "load",
+    "load_service",
     "read_config",
 ]
 
@@ -83,6 +84,13 @@ class LoadedService:
     model_source: type[ModelSource]
     model_options: PluginConfig
     feature_sources: tuple[LoadedFeatureSource, ...] = ()
+    file: Path = field(default=Path(), compare=False)
+    tree: Node = field(default_factory=lambda: Node({}, 1), compare=False, repr=False)
+    """What the file says of it."""
+
+    def where(self, *place: str | int) -> str:
+        """The place of an option of this service, as problems name it."""
+        return f"{self.file}:{self.tree.at(place).line} {path_text(place)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +116,14 @@ class LoadedConfig:
         registry: what is installed.
         authenticators: of callers, in their order, each with its checked options.
         operators: those with options in the file, by the name that they have there: an operator's, or a plugin's id.
+        administrators: the authenticators of those who may manage the server over HTTP, likewise.
     """
 
     file: ConfigFile
     services: tuple[LoadedService, ...]
     registry: Registry
     authenticators: tuple[tuple[type[Authenticator], PluginConfig], ...] = ()
+    administrators: tuple[tuple[type[Authenticator], PluginConfig], ...] = ()
     operators: Mapping[str, LoadedOperators] = field(default_factory=dict)
 
     @property
@@ -148,7 +158,7 @@ def read_config(path: Path, *, bulk_requester: str | None = None, kuscia: bool =
     Raises:
         ConfigError: with every problem found in `problems`.
     """
-    draft = _Draft(path, bulk_requester, kuscia=kuscia)
+    draft = _Draft.of_file(path, bulk_requester, kuscia=kuscia)
     config = draft.config()
     if config is None or draft.problems:
         raise draft.problems.error()
@@ -168,7 +178,7 @@ def load(
         ConfigError: with every problem found in `problems`: `file:line path: message`, and what to do.
         PluginError: a folder of plugins is not there.
     """
-    draft = _Draft(path, bulk_requester, kuscia=kuscia)
+    draft = _Draft.of_file(path, bulk_requester, kuscia=kuscia)
     config = draft.config()
     plugins = draft.plugins()
     if plugins is None:  # nobody knows which components there are
@@ -179,15 +189,49 @@ def load(
     found = [draft.components(("services", i), registry) for i in range(count)]
     if config is not None:
         draft.check_tls(config)
-    authenticators = draft.authenticators(registry)
+    authenticators = draft.authenticators(("callers", "authenticators"), registry)
+    administrators = draft.authenticators(("admin", "http", "authenticators"), registry)
     operators = draft.operators(registry)
     if config is None or draft.problems:
         raise draft.problems.error()
-    services = [_loaded(service, *components) for service, components in zip(config.services, found, strict=True)]
-    return LoadedConfig(draft.file(config), tuple(services), registry, tuple(filter(None, authenticators)), operators)
+    services = [draft.loaded(i, service, *found[i]) for i, service in enumerate(config.services)]
+    return LoadedConfig(
+        draft.file(config),
+        tuple(services),
+        registry,
+        tuple(filter(None, authenticators)),
+        tuple(filter(None, administrators)),
+        operators,
+    )
 
 
-def _loaded(service: Service, model: _Component | None, sources: Sequence[_Component | None]) -> LoadedService:
+def load_service(loaded: LoadedConfig, text: str, name: str) -> LoadedService:
+    """A service that a config does not have: what an entry of its `services` would say, as a document of its own.
+
+    Args:
+        loaded: the config, which everything else is up to.
+        text: YAML or JSON.
+        name: stands for the file in problems; what it names with `${file:…}` is relative to that file's folder.
+
+    Raises:
+        ConfigError: as of `load`.
+    """
+    path = loaded.base_directory / name
+    problems = Problems(path)
+    tree = read_text(path, text, problems)
+    document = Node({**loaded.file.tree.value, "services": Node([tree], tree.line)}, tree.line)
+    draft = _Draft(path, document, problems, loaded.base_directory)
+    draft.shorthand = True
+    config = draft.config()
+    found = draft.components(("services", 0), loaded.registry)
+    if config is None or draft.problems:
+        raise draft.problems.error()
+    return draft.loaded(0, config.services[0], *found)
+
+
+def _loaded(
+    service: Service, model: _Component | None, sources: Sequence[_Component | None], file: Path, tree: Node
+) -> LoadedService:
     assert model is not None
     parts = service.features.parts if service.features else []
     seen: Counter[str] = Counter()
@@ -198,7 +242,7 @@ def _loaded(service: Service, model: _Component | None, sources: Sequence[_Compo
         if source is not None:
             features = None if part.features is None else tuple(part.features)
             loaded.append(LoadedFeatureSource(*source, features, name if seen[name] == 1 else f"{name}-{seen[name]}"))
-    return LoadedService(service, *model, tuple(loaded))
+    return LoadedService(service, *model, tuple(loaded), file, tree)
 
 
 _Component = tuple[Any, PluginConfig]
@@ -208,26 +252,37 @@ _Component = tuple[Any, PluginConfig]
 class _Draft:
     """A file on its way to a config, and what is wrong with it so far."""
 
-    def __init__(self, path: Path, bulk_requester: str | None, *, kuscia: bool) -> None:
+    def __init__(self, path: Path, tree: Node, problems: Problems, base_directory: Path) -> None:
         self.path = path
-        self.problems = Problems(path)
-        self.tree = read_document(path, self.problems)
-        self.base_directory = path.absolute().parent
+        self.problems = problems
+        self.tree = tree
+        self.base_directory = base_directory
         self.warnings: tuple[str, ...] = ()
-        is_kuscias = kuscia or is_kuscia(self.tree)
-        if is_kuscias or is_reference(self.tree):
+        self.shorthand = "services" not in tree.value  # then places in the only service are shown without that level
+        if self.shorthand:
+            self.tree = _with_service_list(tree)
+
+    @classmethod
+    def of_file(cls, path: Path, bulk_requester: str | None, *, kuscia: bool) -> _Draft:
+        """What a file says, in whichever of the formats."""
+        problems = Problems(path)
+        tree = read_document(path, problems)
+        base_directory = path.absolute().parent
+        warnings: tuple[str, ...] = ()
+        is_kuscias = kuscia or is_kuscia(tree)
+        if is_kuscias or is_reference(tree):
             if is_kuscias:
-                self.tree, warnings = native_from_kuscia(self.tree, path, self.problems)
+                tree, found = native_from_kuscia(tree, path, problems)
             else:
-                self.tree, warnings = native_from_reference(self.tree, self.problems)
-            self.warnings = tuple(self.problems.redacted(f"{path}:{line} {text}") for line, text in warnings)
-            self.base_directory = Path.cwd()
-        self._shorthand = "services" not in self.tree.value
-        if self._shorthand:
-            self.tree = _with_service_list(self.tree)
+                tree, found = native_from_reference(tree, problems)
+            warnings = tuple(problems.redacted(f"{path}:{line} {text}") for line, text in found)
+            base_directory = Path.cwd()
+        draft = cls(path, tree, problems, base_directory)
+        draft.warnings = warnings
         if bulk_requester is not None:
-            line = self.tree.line
-            self.tree.value["bulk_scoring"] = Node({"requester": Node(bulk_requester, line)}, line)
+            line = draft.tree.line
+            draft.tree.value["bulk_scoring"] = Node({"requester": Node(bulk_requester, line)}, line)
+        return draft
 
     def config(self) -> ServerConfig | None:
         """What the file says; None where that is wrong."""
@@ -256,6 +311,12 @@ class _Draft:
     def _is_folder(self, path: Path) -> bool:
         return (self.base_directory / path).is_dir()
 
+    def loaded(
+        self, index: int, service: Service, model: _Component | None, sources: Sequence[_Component | None]
+    ) -> LoadedService:
+        """A service with the components that were found for it."""
+        return _loaded(service, model, sources, self.path, self.tree.at(("services", index)))
+
     def service_count(self) -> int:
         """How many services there seem to be in a file that has problems."""
         services = self._at(("services",))
@@ -272,9 +333,8 @@ class _Draft:
             [self._component(place, SourceChoice, registry.feature_source) for place in places],
         )
 
-    def authenticators(self, registry: Registry) -> list[_Component | None]:
-        """The authenticators of callers; None for one that something is wrong with."""
-        at = ("callers", "authenticators")
+    def authenticators(self, at: Place, registry: Registry) -> list[_Component | None]:
+        """The authenticators that are listed at a place; None for one that something is wrong with."""
         choices = self._at(at)
         count = len(choices) if isinstance(choices, list) else 0
         return [self._component((*at, i), AuthenticatorChoice, registry.authenticator) for i in range(count)]
@@ -362,7 +422,7 @@ class _Draft:
         """Which option could be meant by one that there is not: none that is given already."""
         known = [*_model_at(model, inside[:-1]).model_fields]
         blocks = [self.tree.at(place[:-1]).value]
-        if self._shorthand and len(place) == 1:
+        if self.shorthand and len(place) == 1:
             known = [*_SERVICE_KEYS, *known]
             blocks.append(self.tree.at(("services", 0)).value)
         left = [each for each in known if not any(isinstance(block, dict) and each in block for block in blocks)]
@@ -371,7 +431,7 @@ class _Draft:
 
     def _add(self, path: Place, message: str, hint: str = "") -> None:
         node = self.tree.at(path)
-        shown = path[2:] if self._shorthand and path[:1] == ("services",) else path
+        shown = path[2:] if self.shorthand and path[:1] == ("services",) else path
         self.problems.add(node.line, node.written or path_text(shown), message, hint)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from sfs_core.config.address import read_address, read_replicas
-from sfs_core.config.callers import Callers
+from sfs_core.config.callers import AuthenticatorChoice, Callers
 from sfs_core.config.option_types import Bytes, FilePath, Id, Port, Seconds
 from sfs_core.config.source_choice import SourceChoice
 from sfs_core.config.telemetry import Logging, Tracing
@@ -20,6 +20,7 @@ from sfs_core.sdk.context import PluginConfig
 
 __all__ = [
     "Admin",
+    "AdminHttp",
     "Batching",
     "BulkScoring",
     "FeatureCache",
@@ -224,11 +225,30 @@ class Shutdown(_Section):
     """Seconds after that for calls under way."""
 
 
+class AdminHttp(_Section):
+    """Managing this party over HTTP, from other machines as well."""
+
+    host: str = "127.0.0.1"
+    """Address that the port is bound to."""
+    port: Port
+    """Port of its own for it. 0 takes any free one."""
+    tls: ServerTls | None = None
+    """TLS on the port. Absent: what is sent and told can be read on the way."""
+    authenticators: list[AuthenticatorChoice] = Field(min_length=1)
+    """How administrators are known; the first that finds credentials of its kind decides."""
+    administrators: list[str] = Field(min_length=1)
+    """Names, as the authenticators give them, of those who may manage this party. Nobody else may."""
+
+
 class Admin(_Section):
-    """How this party is managed while it runs, with `sfs admin`."""
+    """How this party is managed while it runs, with `sfs admin` or over HTTP."""
 
     socket: FilePath
     """Unix socket for commands, made for this user alone; its folder is made when missing."""
+    state: FilePath | None = None
+    """File in which it is kept what was changed, for the next start. Absent: it is forgotten at the end."""
+    http: AdminHttp | None = None
+    """The same commands over HTTP. Absent: over the socket only."""
 
 
 class Batching(_Section):
@@ -401,6 +421,8 @@ class ServerConfig(_Section):
     """All parties, this one included: their ids, and where each answers the others."""
     services: list[Service] = Field(min_length=1)
     """The models served. A single one may be written without this level: service, model, features."""
+    workers: int = Field(default=1, ge=1, le=128)
+    """Processes that serve on the same ports. See docs/operations.md for when more than one pays."""
     link: Link = Link()
     """How peers are called."""
     batching: Batching = Batching()
@@ -436,6 +458,8 @@ class ServerConfig(_Section):
             raise ValueError(f"bulk_scoring.requester is not among parties ({', '.join(self.parties)})")
         if self.bulk_scoring and any(service.features and service.features.cache for service in self.services):
             raise ValueError("bulk scoring takes rows in their order: features.cache cannot be used with it")
+        if self.bulk_scoring and self.workers > 1:
+            raise ValueError("bulk scoring takes one process: workers cannot be used with it")
         names = [service.service for service in self.services]
         if len(set(names)) != len(names):
             raise ValueError("two services have the same id")

@@ -43,6 +43,8 @@ def _port_sections(config: ServerConfig) -> Iterator[tuple[Place, ServerTls]]:
         tls: ServerTls | None = getattr(config.listen, name)
         if tls is not None:
             yield ("listen", name), tls
+    if config.admin is not None and config.admin.http is not None and config.admin.http.tls is not None:
+        yield ("admin", "http", "tls"), config.admin.http.tls
 
 
 def _peer_problems(config: ServerConfig, party: str, base: Path) -> Iterator[tuple[Place, str, str]]:

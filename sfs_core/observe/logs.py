@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import orjson
 
 from sfs_core.errors import ConfigError, ErrorCode
+from sfs_core.observe.worker import own_file, worker_number
 
 if TYPE_CHECKING:
     from sfs_core.config.telemetry import Logging
@@ -36,15 +37,28 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s [%(level)s] [%(filename)s:%(funcName)s:%(lineno)d] %(message)s")
+        self._worker = worker_number()
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, or several where an exception's traceback is logged."""
         record.level = _level_name(record.levelno)
         return super().format(record)
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
+        """The line; of one of several workers with its number before the message."""
+        if self._worker is not None:
+            record.message = f"worker {self._worker}: {record.message}"
+        return super().formatMessage(record)
+
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time (RFC 3339, UTC), level, logger, place, message, and what `extra` adds."""
+    """One JSON object per line: time (RFC 3339, UTC), level, logger, place, message, and what `extra` adds; of one of
+    several workers its number, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        number = worker_number()
+        self._fields = {} if number is None else {"worker": number}
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -57,7 +71,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        line |= getattr(record, "fields", {})
+        line |= self._fields | getattr(record, "fields", {})
         return orjson.dumps(line, default=str).decode()
 
 
@@ -132,7 +146,7 @@ def configure_logs(settings: Logging) -> None:
     if settings.console:
         handlers.append(Console(sys.stderr))
     if settings.file is not None:
-        handlers.append(RotatingFile(settings.file, settings.max_file_bytes, settings.max_files))
+        handlers.append(RotatingFile(own_file(settings.file), settings.max_file_bytes, settings.max_files))
     for handler in handlers:
         handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
     _replace_handlers(handlers)

@@ -18,12 +18,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Counter", "Distribution", "Family", "Gauge", "Samples", "merged", "render"]
+__all__ = ["Counter", "Distribution", "Family", "Gauge", "Samples", "ended", "merged", "render"]
 
 Labels = tuple[str, ...]
 Counts = npt.NDArray[np.int64]
 """By bucket."""
 Kind = Literal["counter", "gauge", "distribution"]
+Together = Literal["sum", "least", "greatest"]
 
 SLICE_SECONDS: Final = 10
 SLICES: Final = 6
@@ -54,6 +55,7 @@ class Samples(msgspec.Struct):
         spreads: by label values, of distributions.
         summary: a distribution is shown as a summary (quantiles of the last minute), else as a histogram.
         scale: multiplies a distribution's values and sums when shown.
+        together: what is shown of the numbers of several processes: their sum, the least or the greatest.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Samples(msgspec.Struct):
     spreads: dict[Labels, Spread] = {}
     summary: bool = False
     scale: float = 1.0
+    together: Together = "sum"
 
 
 class Spread(msgspec.Struct):
@@ -122,13 +125,22 @@ class Gauge:
         constant: Mapping[str, str] = {},
         *,
         kind: Literal["counter", "gauge"] = "gauge",
+        together: Together = "sum",
     ) -> None:
         self._name, self._help, self._labels, self._read, self._kind = name, help_, tuple(labels), read, kind
-        self._constant = dict(constant)
+        self._constant, self._together = dict(constant), together
 
     def samples(self) -> Iterable[Samples]:
         """As of `Family`."""
-        yield Samples(self._name, self._kind, self._help, self._labels, self._constant, dict(self._read()))
+        yield Samples(
+            self._name,
+            self._kind,
+            self._help,
+            self._labels,
+            self._constant,
+            dict(self._read()),
+            together=self._together,
+        )
 
 
 class Distribution:
@@ -244,8 +256,23 @@ def _middle(bucket: int) -> float:
 
 
 # ------------------------------------------------------------------------------------------ several processes, text
+_TOGETHER: Final[Mapping[Together, Callable[[tuple[float, float]], float]]] = {
+    "sum": sum,
+    "least": min,
+    "greatest": max,
+}
+
+
+def ended(process: Iterable[Samples]) -> list[Samples]:
+    """What is left of a process that ended: what it counted, without what it was at."""
+    left = [msgspec.structs.replace(family) for family in process if family.kind != "gauge"]
+    for family in left:
+        family.spreads = {labels: msgspec.structs.replace(spread, late={}) for labels, spread in family.spreads.items()}
+    return left
+
+
 def merged(processes: Iterable[Iterable[Samples]]) -> list[Samples]:
-    """The families of several processes as if they were one: numbers of equal series are added."""
+    """The families of several processes as if they were one: numbers of equal series are put together."""
     families: dict[str, Samples] = {}
     for process in processes:
         for family in process:
@@ -255,8 +282,10 @@ def merged(processes: Iterable[Iterable[Samples]]) -> list[Samples]:
                     family, numbers=dict(family.numbers), spreads=dict(family.spreads)
                 )
                 continue
+            put_together = _TOGETHER[family.together]
             for labels, number in family.numbers.items():
-                known.numbers[labels] = known.numbers.get(labels, 0) + number
+                had_number = known.numbers.get(labels)
+                known.numbers[labels] = number if had_number is None else put_together((had_number, number))
             for labels, spread in family.spreads.items():
                 had = known.spreads.get(labels)
                 known.spreads[labels] = spread if had is None else had.plus(spread)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from sfs_core.errors import ErrorCode
-from sfs_core.observe.metrics import Counter, Distribution, Family, Samples, render
+from sfs_core.observe.metrics import Counter, Distribution, Family, Samples, Together, merged, render
 from sfs_core.sdk.hookspecs import PredictionEvent
 
 __all__ = ["CONTENT_TYPE", "UNKNOWN", "ServerMetrics"]
@@ -130,6 +130,10 @@ class ServerMetrics:
         self._families.append(family)
         return family
 
+    def add_service(self, service: str) -> None:
+        """Count a further service under its own id from now on."""
+        self._services[service] = service
+
     # ------------------------------------------------------------------------------------------------ counting
     def on_prediction(self, event: PredictionEvent) -> None:
         """A caller's request was answered a moment ago."""
@@ -186,10 +190,10 @@ class ServerMetrics:
         """The numbers of all families at this moment."""
         return list(chain.from_iterable(family.samples() for family in self._families))
 
-    def page(self) -> tuple[int, str, bytes]:
-        """The page that Prometheus reads."""
+    def page(self, others: Iterable[Iterable[Samples]] = ()) -> tuple[int, str, bytes]:
+        """The page that Prometheus reads, with the numbers of other processes."""
         started = time.perf_counter()
-        text = render(self.samples()).encode()
+        text = render(merged([self.samples(), *others])).encode()
         self._scrapes.add()
         self._transferred.add(amount=len(text))
         self._scrape_times.observe((now := time.perf_counter()) - started, now)
@@ -214,7 +218,7 @@ class _Process:
     def samples(self) -> Iterable[Samples]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         yield _number("process_cpu_seconds_total", "counter", "CPU time used.", usage.ru_utime + usage.ru_stime)
-        yield _number("process_start_time_seconds", "gauge", "When the process began, in Unix time.", _STARTED)
+        yield _number("process_start_time_seconds", "gauge", "When the process began, in Unix time.", _STARTED, "least")
         if sys.platform == "linux":
             resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
             yield _number("process_resident_memory_bytes", "gauge", "Memory in use.", resident)
@@ -223,8 +227,10 @@ class _Process:
             )
 
 
-def _number(name: str, kind: Literal["counter", "gauge"], help_: str, number: float) -> Samples:
-    return Samples(name, kind, help_, (), {}, {(): number})
+def _number(
+    name: str, kind: Literal["counter", "gauge"], help_: str, number: float, together: Together = "sum"
+) -> Samples:
+    return Samples(name, kind, help_, (), {}, {(): number}, together=together)
 
 
 _STARTED: Final = time.time()

@@ -17,6 +17,7 @@ from sfs_core import __version__
 from sfs_core.errors import ConfigError, ErrorCode
 from sfs_core.observe.logs import RotatingFile
 from sfs_core.observe.trace_context import TraceContext
+from sfs_core.observe.worker import own_file
 
 try:
     from google.protobuf.json_format import MessageToJson
@@ -124,7 +125,7 @@ def _otel_context(context: TraceContext) -> trace.SpanContext:
 def _exporters(settings: Tracing) -> list[SpanExporter]:
     exporters: list[SpanExporter] = []
     if settings.file is not None:
-        exporters.append(_File(settings.file, settings.max_file_bytes, settings.max_files))
+        exporters.append(_File(own_file(settings.file), settings.max_file_bytes, settings.max_files))
     if settings.endpoint is not None:
         # Imported here: it brings an HTTP client along.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415

@@ -40,8 +40,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 class ServerHandle(Protocol):
     """What observers learn of a running server."""
 
-    party: str
-    services: tuple[str, ...]
+    @property
+    def party(self) -> str:
+        """Its party's id."""
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Ids of the services that it serves at the moment."""
 
 
 class PredictionEvent(NamedTuple):

@@ -21,31 +21,32 @@ from sfs_core.link.peer import PeerClient
 from sfs_core.link.retry import retry_policy
 from sfs_core.link.rpc import Handler, Routes
 from sfs_core.link.sniff import WireProtocol
+from sfs_core.observe.metrics import Samples
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.hookspecs import PredictionEvent
-from sfs_core.server.admin import AdminSocket
 from sfs_core.server.agreement import Agreements
 from sfs_core.server.bulk import ControlService
+from sfs_core.server.desired import Desired, plan
 from sfs_core.server.execute import ExecuteHandler
 from sfs_core.server.gate import Gate, open_gate
 from sfs_core.server.gauges import add_gauges
 from sfs_core.server.health import alive, communication_pages, service_pages
-from sfs_core.server.loading import check_model, open_model
+from sfs_core.server.management import Management
 from sfs_core.server.model_info import ModelInfoHandler
 from sfs_core.server.observed import ObservedPeer, peer_calls_watch
 from sfs_core.server.open_inference import open_inference
 from sfs_core.server.openapi import document_pages
 from sfs_core.server.predict import PredictHandler
 from sfs_core.server.readiness import Readiness
-from sfs_core.server.reload import Reloads
 from sfs_core.server.request_log import request_log
 from sfs_core.server.served import ServedModels
 from sfs_core.server.tls import PartyIdentities, ServerTls, unprotected
+from sfs_core.server.versions import ModelVersions
 
 if TYPE_CHECKING:
     from sfs_core.observe.tracing import Tracer
 
-__all__ = ["Server", "quiet_numpy"]
+__all__ = ["Server", "quiet_numpy", "warn_of_what_is_open"]
 
 logger = logging.getLogger("sfs.server")
 
@@ -61,15 +62,21 @@ def quiet_numpy() -> None:
 class Server:
     """One party: loads its models, opens its ports, agrees with its peers, answers.
 
+    Args:
+        loaded: the config.
+        desired: of a worker: what its supervisor wants to be served. It shares its ports with other workers, and
+            leaves those for operators to the supervisor.
+
     Attributes:
         party: this party's id.
         host: what its ports are bound to.
-        services: ids of its services.
+        versions: the models that are open.
+        readiness: whether predictions are answered.
         ready: set when every service agreed with every peer and the service port is open.
         control: the helper's side of bulk scoring, where it is configured.
     """
 
-    def __init__(self, loaded: LoadedConfig) -> None:
+    def __init__(self, loaded: LoadedConfig, desired: Desired | None = None) -> None:
         self._loaded = loaded
         self._config = loaded.config
         self._registry = loaded.registry
@@ -82,13 +89,14 @@ class Server:
         self._watch = peer_calls_watch(self._metrics, self._tracer)
         self._tls = ServerTls(loaded)
         self._identities = PartyIdentities.of(self._config)
-        self._readiness = Readiness(self._config.party, self._models)
+        self.readiness = Readiness(self._config.party, self._models)
         self._told_peers = ModelInfoHandler(self._models, self._watch, self._identities)
         self._peers: dict[str, PeerClient] = {}
         self._gate: Gate | None = None
         self._agreements = Agreements(self._config, self._peers, self._metrics)
-        self._reloads = Reloads(loaded, self._models, self._agreements, self._pool, self._metrics)
-        self._admin: AdminSocket | None = None
+        self.versions = ModelVersions(loaded, self._models, self._agreements, self._pool, self._metrics)
+        self._desired = desired
+        self._management: Management | None = None
         self._exposer: Listener | None = None
         self._probed: Listener | None = None
         self._communication: Listener | None = None
@@ -96,9 +104,17 @@ class Server:
         self._grpc: Listener | None = None
         self.party = self._config.party
         self.host = self._config.listen.host
-        self.services = tuple(s.config.service for s in loaded.services)
         self.ready = asyncio.Event()
         self.control: ControlService | None = None
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Ids of the services."""
+        return tuple(self._models)
+
+    @property
+    def _is_worker(self) -> bool:
+        return self._desired is not None
 
     @property
     def service_port(self) -> int | None:
@@ -131,48 +147,46 @@ class Server:
         Raises:
             SfsError: anything that keeps this party from serving; it is then closed again.
         """
-        self._warn_of_what_is_open()
         try:
-            await self._load()
-            self._readiness.start()
-            await self._open_exposer()
+            desired = self._begin_management() if self._desired is None else self._desired
+            await self.versions.load_all(plan(self._loaded, desired))
+            self.readiness.start()
+            await self._open_for_operators()
             await self._open_communication()
             await self._agree_on_all()
             await self._open_for_callers()
-            await self._open_admin()
+            self.versions.agree_again()
+            if self._management is not None:
+                await self._management.start()
         except BaseException:
             await self.stop(grace=0)
             raise
         self.ready.set()
         self._registry.notify_server_started(self)
 
-    def _warn_of_what_is_open(self) -> None:
-        listen = self._config.listen
-        ports = [name for name in ("communication", "service", "grpc", "metrics") if getattr(listen, name) is not None]
-        for sentence in unprotected(self._config, ports):
-            logger.warning("%s: NOT PROTECTED: %s; see docs/security.md", self.party, sentence)
+    def _begin_management(self) -> Desired:
+        warn_of_what_is_open(self._config)
+        self._management = Management(self._loaded, [self.versions], self._tls)
+        self.versions.fell_back = self._management.manager.fell_back
+        return self._management.manager.desired
 
-    async def _load(self) -> None:
-        loop = asyncio.get_running_loop()
-        for service in self._loaded.services:
-            checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool, self._metrics)
-            model = await loop.run_in_executor(
-                None, open_model, self._loaded, service, checked, self._pool, self._metrics
-            )
-            self._models[model.service] = model
-            self._models.add(model)
-            logger.info("%s: %s loaded, model %r", self.party, model.service, model.info.name)
-
-    async def _open_exposer(self) -> None:
+    async def _open_for_operators(self) -> None:
         listen = self._config.listen
-        if listen.metrics is None or self._metrics is None:
+        if self._metrics is not None:
+            add_gauges(self._metrics, self._models, self.readiness, self._ports)
+        if self._is_worker:
             return
-        add_gauges(self._metrics, self._models, self._readiness, self._ports)
-        routes = Routes({}, {"/metrics": self._metrics.page, "/health": alive})
-        self._exposer = Listener(
-            routes, name="metrics", protocols=[WireProtocol.HTTP1], tls=self._tls.of_port("metrics")
-        )
-        await self._exposer.start(listen.host, listen.metrics)
+        if listen.metrics is not None and self._metrics is not None:
+            routes = Routes({}, {"/metrics": self._metrics.page, "/health": alive})
+            self._exposer = Listener(
+                routes, name="metrics", protocols=[WireProtocol.HTTP1], tls=self._tls.of_port("metrics")
+            )
+            await self._exposer.start(listen.host, listen.metrics)
+        if listen.health is not None:
+            self._probed = Listener(
+                Routes({}, communication_pages(self.readiness.page)), name="health", protocols=[WireProtocol.HTTP1]
+            )
+            await self._probed.start(listen.host, listen.health)
 
     def _ports(self) -> Mapping[str, Listener]:
         """The ports that answer calls, as far as they are open."""
@@ -210,18 +224,13 @@ class Server:
         if bulk is not None and bulk.requester != self.party:
             self.control = ControlService(bulk.requester, self._rows_when_ready, self._identities)
             handlers[_CONTROL] = self.control
-        routes = Routes(handlers, communication_pages(self._readiness.page))
+        routes = Routes(handlers, communication_pages(self.readiness.page))
         self._communication = Listener(
             routes, limits=self._limits(), name="communication", serving=False, tls=self._tls.of_port("communication")
         )
         listen = self._config.listen
-        await self._communication.start(listen.host, listen.communication)
+        await self._communication.start(listen.host, listen.communication, share_port=self._is_worker)
         logger.info("%s: peers are answered at %s:%d", self.party, listen.host, self._communication.port)
-        if listen.health is not None:
-            self._probed = Listener(
-                Routes({}, communication_pages(self._readiness.page)), name="health", protocols=[WireProtocol.HTTP1]
-            )
-            await self._probed.start(listen.host, listen.health)
 
     def _limits(self, target_seconds: float | None = None) -> Limits:
         limits = self._config.limits
@@ -265,13 +274,13 @@ class Server:
             (f"{_APIS}.PredictionService", "Predict"): predict,
             (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch, gate=self._gate),
         }
-        inference = open_inference(predict, self._models, self._config.parties, self._readiness, self._gate)
-        routes = Routes(handlers, {**service_pages(self._readiness.page), **document_pages()}, inference)
+        inference = open_inference(predict, self._models, self._config.parties, self.readiness, self._gate)
+        routes = Routes(handlers, {**service_pages(self.readiness.page), **document_pages()}, inference)
         limits = self._limits(self._config.limits.target_latency)
         listen = self._config.listen
         if listen.service is not None:
             self._service = Listener(routes, limits=limits, name="service", tls=self._tls.of_port("service"))
-            await self._service.start(listen.host, listen.service)
+            await self._service.start(listen.host, listen.service, share_port=self._is_worker)
             logger.info("%s: callers are answered at %s:%d", self.party, listen.host, self._service.port)
         if listen.grpc is not None:
             self._grpc = Listener(
@@ -281,13 +290,8 @@ class Server:
                 protocols=[WireProtocol.HTTP2],
                 tls=self._tls.of_port("grpc"),
             )
-            await self._grpc.start(listen.host, listen.grpc)
+            await self._grpc.start(listen.host, listen.grpc, share_port=self._is_worker)
             logger.info("%s: callers are answered over gRPC at %s:%d", self.party, listen.host, self._grpc.port)
-
-    async def _open_admin(self) -> None:
-        if self._config.admin is not None:
-            self._admin = AdminSocket(self._loaded.base_directory / self._config.admin.socket, self._reloads)
-            await self._admin.start()
 
     def _observers(self) -> list[Callable[[PredictionEvent], None]]:
         """What is to be told of every prediction."""
@@ -307,8 +311,12 @@ class Server:
 
     def row_count(self) -> int:
         """Rows that the first service's feature source holds for bulk scoring; -1 for any number."""
-        source = next(iter(self._models.values())).executor.features.source
+        source = next((model.executor.features.source for model in self._models.values()), None)
         return source.row_count if source else -1
+
+    def samples(self) -> list[Samples]:
+        """What was counted so far."""
+        return self._metrics.samples() if self._metrics is not None else []
 
     @property
     def peer_timeout(self) -> float:
@@ -336,7 +344,7 @@ class Server:
             grace: seconds for calls under way; by default, and how long it is said before, as the config says.
         """
         shutdown = self._config.shutdown
-        self._readiness.retire()
+        self.readiness.retire()
         listeners = (self._service, self._grpc, self._communication, self._probed, self._exposer)
         opened = [listener for listener in listeners if listener is not None]
         if self.ready.is_set():
@@ -347,21 +355,26 @@ class Server:
             await asyncio.sleep(shutdown.notice)
         for listener in opened:
             await listener.stop(shutdown.grace if grace is None else grace)
-        self._readiness.stop()
-        await self._reloads.close()
-        if self._admin is not None:
-            await self._admin.stop()
+        self.readiness.stop()
+        if self._management is not None:
+            await self._management.stop()
         await self._agreements.close()
         for peer in self._peers.values():
             await peer.close()
-        for model in self._models.every:
-            source = model.executor.features.source
-            if source is not None:
-                await asyncio.get_running_loop().run_in_executor(None, source.close)
+        await self.versions.close()
         for part in (self._tracer, self._gate):
             if part is not None:
                 await asyncio.get_running_loop().run_in_executor(None, part.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def warn_of_what_is_open(config: ServerConfig) -> None:
+    """Say in the log what anybody on the network could do."""
+    ports = [
+        name for name in ("communication", "service", "grpc", "metrics") if getattr(config.listen, name) is not None
+    ]
+    for sentence in unprotected(config, ports):
+        logger.warning("%s: NOT PROTECTED: %s; see docs/security.md", config.party, sentence)
 
 
 def _metrics(loaded: LoadedConfig) -> ServerMetrics | None:

@@ -85,10 +85,10 @@ class ExecuteHandler:
 
     def _execute(self, waiting: _Call) -> ExecuteReply | Awaitable[ExecuteReply]:
         message = waiting.message
-        if message.service_spec.id not in self._models:
-            raise RequestError("the request names no service of this party", where="service_spec.id")
         model = self._model_of(message)
         if model is None:
+            if not self._models.knows(message.service_spec.id):
+                raise RequestError("the request names no service of this party", where="service_spec.id")
             raise UnknownModelError("this party has not (any more) the model that the request names")
         if model.predictor is None:
             raise SfsError("not ready: the parties have not agreed on the model yet", code=ErrorCode.NOT_READY)

@@ -14,6 +14,7 @@ from sfs_core.config.loader import LoadedConfig
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, RpcCode
 from sfs_core.observe.audit import AuditLog
+from sfs_core.observe.worker import own_file, worker_number
 from sfs_core.sdk.authenticator import (
     AuthenticationError,
     Authenticator,
@@ -21,8 +22,9 @@ from sfs_core.sdk.authenticator import (
     Caller,
     Credentials,
 )
+from sfs_core.sdk.context import PluginConfig
 
-__all__ = ["Gate", "Visit", "open_gate"]
+__all__ = ["Gate", "Visit", "authenticated", "open_authenticators", "open_gate"]
 
 logger = logging.getLogger("sfs.callers")
 
@@ -82,6 +84,7 @@ class Gate:
         settings: limits.
         audit: where requests are written down, if anywhere.
         clock: Unix time; days end by it.
+        share: one of so many processes: callers get that part of the rows of a day from each.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class Gate:
         settings: Callers,
         audit: AuditLog | None,
         clock: Callable[[], float] = time.time,
+        share: int = 1,
     ) -> None:
+        self._share = share
         self._authenticators = authenticators
         self._settings = settings
         self._audit = audit
@@ -123,16 +128,7 @@ class Gate:
         Raises:
             RefusalError: nobody who is known.
         """
-        credentials = Credentials(info.headers, info.names or NOBODY)
-        for authenticator in self._authenticators:
-            try:
-                caller = authenticator.authenticate(credentials)
-            except AuthenticationError as error:
-                logger.info("a caller at %s is refused: %s", info.peer, error.message)
-                raise RefusalError(RpcCode.AUTHENTICATION, error.message) from None
-            if caller is not None:
-                return caller
-        raise RefusalError(RpcCode.AUTHENTICATION, "this server answers known callers only, and no credentials came")
+        return authenticated(self._authenticators, info)
 
     def _new_usage(self, name: str) -> _Usage:
         limits = self._settings.limits_of.get(name, self._settings.limits)
@@ -157,6 +153,7 @@ class Gate:
         limit = usage.limits.rows_per_day
         if limit is None:
             return
+        limit //= self._share
         now = self._clock()
         if usage.day != int(now // DAY):
             usage.day, usage.rows = int(now // DAY), 0
@@ -182,6 +179,39 @@ class Gate:
             authenticator.close()
 
 
+def authenticated(authenticators: Sequence[Authenticator], info: CallInfo) -> Caller:
+    """Who calls.
+
+    Raises:
+        RefusalError: the caller is not known.
+    """
+    credentials = Credentials(info.headers, info.names or NOBODY)
+    for authenticator in authenticators:
+        try:
+            caller = authenticator.authenticate(credentials)
+        except AuthenticationError as error:
+            logger.info("a caller at %s is refused: %s", info.peer, error.message)
+            raise RefusalError(RpcCode.AUTHENTICATION, error.message) from None
+        if caller is not None:
+            return caller
+    raise RefusalError(RpcCode.AUTHENTICATION, "this server answers known callers only, and no credentials came")
+
+
+def open_authenticators(
+    chosen: Sequence[tuple[type[Authenticator], PluginConfig]], loaded: LoadedConfig
+) -> list[Authenticator]:
+    """Authenticators that a config chooses, ready to be asked. Blocks.
+
+    Raises:
+        SfsError: one cannot work.
+    """
+    context = AuthenticatorContext(loaded.config.party, logger, loaded.base_directory)
+    authenticators = [cls(options, context) for cls, options in chosen]
+    for authenticator in authenticators:
+        authenticator.open()
+    return authenticators
+
+
 def open_gate(loaded: LoadedConfig) -> Gate:
     """The gate that a config describes. Blocks.
 
@@ -190,13 +220,11 @@ def open_gate(loaded: LoadedConfig) -> Gate:
     """
     settings = loaded.config.callers
     assert settings is not None
-    context = AuthenticatorContext(loaded.config.party, logger, loaded.base_directory)
-    authenticators = [cls(options, context) for cls, options in loaded.authenticators]
-    for authenticator in authenticators:
-        authenticator.open()
+    authenticators = open_authenticators(loaded.authenticators, loaded)
     audit = settings.audit
     log = None
     if audit is not None:
-        path = loaded.base_directory / audit.file
+        path = own_file(loaded.base_directory / audit.file)
         log = AuditLog(path, audit.key.get_secret_value(), audit.max_file_bytes)
-    return Gate(authenticators, settings, log)
+    share = 1 if worker_number() is None else loaded.config.workers
+    return Gate(authenticators, settings, log, share=share)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.link.listener import Listener
-from sfs_core.observe.metrics import Gauge
+from sfs_core.observe.metrics import Gauge, Together
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.server.readiness import Readiness
 from sfs_core.server.served import ServedModels
@@ -33,9 +33,14 @@ def add_gauges(
     """
 
     def add(
-        name: str, help_: str, labels: tuple[str, ...], read: Callable[[], Numbers], kind: Literal["counter", "gauge"]
+        name: str,
+        help_: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Numbers],
+        kind: Literal["counter", "gauge"],
+        together: Together = "sum",
     ) -> None:
-        metrics.add(Gauge(name, help_, labels, read, {"party_id": metrics.party}, kind=kind))
+        metrics.add(Gauge(name, help_, labels, read, {"party_id": metrics.party}, kind=kind, together=together))
 
     def calls() -> Numbers:
         return {(name,): listener.calls_under_way for name, listener in listeners().items()}
@@ -51,14 +56,14 @@ def add_gauges(
         return {(name,): model.batcher.waiting_rows for name, model in models.items() if model.batcher}
 
     def info() -> Numbers:
-        return {(name, model.info.name, model.digest): 1 for name, model in models.items()}
+        return {(name, model.info.name, model.package.sha256): 1 for name, model in models.items()}
 
     def agreed() -> Numbers:
-        return {(name,): model.predictor is not None for name, model in models.items()}
+        return {(name,): float(model.predictor is not None) for name, model in models.items()}
 
     def sources() -> Numbers:
         return {
-            (name,): name not in readiness.failing
+            (name,): float(name not in readiness.failing)
             for name, model in models.items()
             if model.executor.features.source is not None
         }
@@ -94,14 +99,16 @@ def add_gauges(
         ("service_id", "model", "sha256"),
         info,
         "gauge",
+        "greatest",
     )
-    add("sfs_model_agreed", "1 when all parties agree on the model, else 0.", service, agreed, "gauge")
+    add("sfs_model_agreed", "1 when all parties agree on the model, else 0.", service, agreed, "gauge", "least")
     add(
         "sfs_feature_source_up",
         "1 when all feature sources of a service passed their last check.",
         service,
         sources,
         "gauge",
+        "least",
     )
     add(
         "sfs_feature_cache_ids",

@@ -88,7 +88,7 @@ async def _ask(
             if patience.agreed and id_ and AGREED_EXTENSION not in header.get(EXTENSIONS, "").split(","):
                 raise PeerError("it has not agreed on the new version with everybody yet")
         except PeerError as error:
-            if error.code == ErrorCode.NOT_FOUND:
+            if error.code == ErrorCode.NOT_FOUND and not patience.new_version:
                 raise PeerError(
                     f"serves no service {service!r}",
                     code=ErrorCode.NOT_FOUND,

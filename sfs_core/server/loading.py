@@ -19,6 +19,7 @@ from sfs_core.model.package import Model, model_info, read_package
 from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.context import PluginContext
+from sfs_core.server.desired import Package
 from sfs_core.server.observed import ObservedExecutor
 from sfs_core.server.served import ServedModel
 from sfs_core.server.sources import feature_source
@@ -104,7 +105,7 @@ def _feature_lookup(
     unknown = sorted(set(mapping.values()) - set(checked.feature_schema.names))
     if unknown:
         logger.info("%s: the mapping names %d feature(s) that the model does not use", name, len(unknown))
-    source, caches = feature_source(loaded, service, _context(loaded, service), checked.feature_schema, pool, metrics)
+    source, caches = feature_source(service, _context(loaded, service), checked.feature_schema, pool, metrics)
     if source is None and len(checked.feature_schema):
         logger.warning("%s: no feature source is configured, only predefined features can be scored", name)
     return FeatureLookup(checked.feature_schema, mapping, source, caches)
@@ -167,9 +168,9 @@ def open_model(
         service.config.service,
         version,
         f"{version}.{checked.model.digest[:16]}",
-        checked.model.digest,
         info,
         checked.graph.graph,
         executor,
+        Package(service.config.model.source.path, checked.model.digest, service.config.model.version),
         per_row=features is not None and features.missing == "per_row",
     )

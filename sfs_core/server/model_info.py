@@ -74,7 +74,8 @@ class ModelInfoHandler:
         answer.service_spec.id = request.service_spec.id
         version = request.header.data.get(MODEL, "") if self._identities is not None else ""
         models, service_id = self._models, request.service_spec.id
-        model = models.of_version(service_id, version) if version else models.get(service_id)
+        # Callers are told of what they get; peers also of what waits for them.
+        model = models.get(service_id) if self._identities is None else models.of_version(service_id, version)
         if model is None:
             answer.status.code, answer.status.msg = ErrorCode.NOT_FOUND, "the request names no service of this party"
         else:

@@ -31,9 +31,13 @@ class Readiness:
     Args:
         party: this party, for its log.
         models: what is served, at any moment.
+
+    Attributes:
+        others: of a worker: the numbers of all workers that do not answer predictions, once that is known.
     """
 
     def __init__(self, party: str, models: ServedModels) -> None:
+        self.others: list[int] | None = None
         self._party = party
         self._models = models
         self._failing: dict[str, str] = {}
@@ -108,7 +112,14 @@ class Readiness:
         return model.predictor is not None and service not in self._failing and not self._retiring
 
     def page(self) -> tuple[int, str, bytes]:
-        """`/ready`: 200 when every service is, else 503, and what is missing."""
+        """`/ready`: 200 when every service is, and every worker, else 503; and what is missing."""
+        _, body = self.own()
+        if self.others is not None:
+            body |= {"ready": body["ready"] and not self.others, "workers_not_ready": self.others}
+        return 200 if body["ready"] else 503, "application/json", orjson.dumps(body)
+
+    def own(self) -> tuple[bool, dict[str, Any]]:
+        """Whether this process is ready, and what is missing."""
         unready = {service: model.preparation for service, model in self._models.items() if model.predictor is None}
         waiting = sorted(service for service, preparation in unready.items() if preparation is None)
         failing = sorted(self._failing.keys() & self._models.keys())
@@ -123,7 +134,7 @@ class Readiness:
         preparing = {service: _told(preparation) for service, preparation in unready.items() if preparation}
         if preparing:
             body["preparing"] = preparing
-        return 200 if ready else 503, "application/json", orjson.dumps(body)
+        return ready, body
 
 
 def _told(preparation: Preparation) -> dict[str, float | None]:

@@ -27,7 +27,9 @@ def run_loop(main: Any) -> Any:
     return uvloop.run(main)
 
 
-async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Server], None]) -> None:
+async def serve_until_stopped(
+    servers: Sequence[Server], started: Callable[[Server], None], until: Sequence[asyncio.Future[Any]] = ()
+) -> None:
     """Start servers, several parties of one model among them, and serve until SIGINT or SIGTERM.
 
     Certificates are read again when their files change, and on SIGHUP.
@@ -36,6 +38,7 @@ async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Serv
     Args:
         servers: to be started all at once.
         started: called with each server that has become ready.
+        until: what ends them as well, as soon as one of these is done.
 
     Raises:
         SfsError: a server could not start; all are stopped.
@@ -49,11 +52,13 @@ async def serve_until_stopped(servers: Sequence[Server], started: Callable[[Serv
     starting = [asyncio.ensure_future(_start(server, started)) for server in servers]
     waiting = asyncio.ensure_future(stopped.wait())
     try:
-        await _until_first_failure([asyncio.ensure_future(_gather(starting)), waiting])
-        if not stopped.is_set():
+        await _until_first_failure([asyncio.ensure_future(_gather(starting)), waiting, *until])
+        if not any(each.done() for each in (waiting, *until)):
             gc.collect()
             gc.freeze()  # what lives now lives as long as the process
-            await _until_first_failure([waiting, *(server.control.finished for server in servers if server.control)])
+            await _until_first_failure(
+                [waiting, *until, *(server.control.finished for server in servers if server.control)]
+            )
     finally:
         ending = [waiting, following, *starting]
         for task in ending:

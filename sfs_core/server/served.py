@@ -11,6 +11,7 @@ from sfs_core.engine.predictor import Predictor
 from sfs_core.model.graph import Graph
 from sfs_core.observe.server_metrics import UNKNOWN
 from sfs_core.proto.serving_pb2 import ModelInfo
+from sfs_core.server.desired import Package
 from sfs_core.server.keys import Preparation
 
 __all__ = ["ServedModel", "ServedModels", "service_label"]
@@ -24,7 +25,7 @@ class ServedModel:
         service: the service id.
         version: what its models have in common at all parties, see `model_version`.
         id: names this party's package for that version to other parties.
-        digest: SHA-256 of this party's package, hex.
+        package: what it was loaded from.
         info: what other parties may know of the model.
         graph: this party's graph.
         executor: this party's part of requests.
@@ -38,10 +39,10 @@ class ServedModel:
     service: str
     version: str
     id: str
-    digest: str
     info: ModelInfo
     graph: Graph
     executor: Executor
+    package: Package
     per_row: bool = False
     predictor: Predictor | None = None
     batcher: Batcher | None = None
@@ -69,13 +70,17 @@ class ServedModels(dict[str, ServedModel]):
         return self._named.get((service, id_))
 
     def of_version(self, service: str, version: str) -> ServedModel | None:
-        """The model of a version, or, where there is none, what callers get."""
+        """The model of a version, or, where there is none, what callers get; or are to get, when none do yet."""
         current = self.get(service)
-        if current is not None and current.version != version:
-            for model in self._named.values():
-                if (model.service, model.version) == (service, version):
-                    return model
-        return current
+        if current is not None and (not version or current.version == version):
+            return current
+        others = [model for model in self._named.values() if model.service == service]
+        exact = (model for model in others if model.version == version)
+        return next(exact, None) or current or next(iter(others), None)
+
+    def knows(self, service: str) -> bool:
+        """Whether there is any model of a service."""
+        return service in self or any(model.service == service for model in self._named.values())
 
     @property
     def every(self) -> list[ServedModel]:

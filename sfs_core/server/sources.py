@@ -8,7 +8,7 @@ from concurrent.futures import Executor as Pool
 from functools import partial
 
 from sfs_core.batch import Schema
-from sfs_core.config.loader import LoadedConfig, LoadedFeatureSource, LoadedService
+from sfs_core.config.loader import LoadedFeatureSource, LoadedService
 from sfs_core.config.schema import Features
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.features import source_schema
@@ -25,7 +25,6 @@ logger = logging.getLogger("sfs.load")
 
 
 def feature_source(
-    loaded: LoadedConfig,
     service: LoadedService,
     context: PluginContext,
     schema: Schema,
@@ -35,7 +34,6 @@ def feature_source(
     """What a service gets its features from, not open yet, and the caches in it.
 
     Args:
-        loaded: the config.
         service: the service.
         context: of its components.
         schema: the model's features.
@@ -53,17 +51,15 @@ def feature_source(
         if features.missing == "default":
             _check_defaults(service.config.service, features, schema)
     except ConfigError as error:
-        place = ("services", loaded.services.index(service), "features", error.where)
-        error.where = f"{loaded.file.path}:{loaded.file.line(place)} features.{error.where}"
+        error.where = service.where("features", error.where)
         raise
     made = [_part(features, part, share, context, pool, metrics) for part, share in parts]
     caches = tuple(source for _, source in made if isinstance(source, CachedSource))
     sources = [policed for policed, _ in made]
     if features.precompute is not None and not all(source.static for source in sources):
-        place = ("services", loaded.services.index(service), "features", "precompute")
         raise ConfigError(
             "a source does not say that its rows never change, so nothing may be precomputed of them",
-            where=f"{loaded.file.path}:{loaded.file.line(place)} features.precompute",
+            where=service.where("features", "precompute"),
             hint="leave `precompute` out; `cache` remembers rows of any source for a while",
         )
     if len(sources) == 1:

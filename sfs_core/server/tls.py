@@ -9,6 +9,7 @@ from functools import partial
 from sfs_core.config.certificates import client_context, server_context
 from sfs_core.config.loader import LoadedConfig
 from sfs_core.config.schema import ServerConfig
+from sfs_core.config.tls import ServerTls as TlsOptions
 from sfs_core.config.tls import tls_files
 from sfs_core.errors import RequestError
 from sfs_core.link.rpc import CallInfo
@@ -31,12 +32,15 @@ class ServerTls:
 
     def of_port(self, port: str) -> FollowedContext | None:
         """What a port (`service`, `communication`, …) serves connections with; None for plain ones."""
-        tls = self._config.listen.tls_of(port)
+        return self.of(self._config.listen.tls_of(port), f"the {port} port")
+
+    def of(self, tls: TlsOptions | None, name: str) -> FollowedContext | None:
+        """What a port with these options serves connections with; None for plain ones."""
         if tls is None:
             return None
         wanted = ssl.CERT_REQUIRED if tls.client_certificates == "required" else ssl.CERT_OPTIONAL
         make = partial(server_context, client_certificates=wanted)
-        return self._followed(FollowedContext(f"the {port} port", tls_files(tls, self._base), make))
+        return self._followed(FollowedContext(name, tls_files(tls, self._base), make))
 
     def with_peer(self, party: str) -> Callable[[str], ChannelTls] | None:
         """How a party is called over TLS, by the host at which it is; None for plain calls."""
@@ -115,6 +119,8 @@ def unprotected(config: ServerConfig, ports: Sequence[str]) -> Iterator[str]:
             yield "peers show no certificates: whoever reaches the communication port can ask as any party"
     if config.callers is None and ("service" in ports or "grpc" in ports):
         yield "callers are not asked who they are: whoever reaches their port can ask for any row (config `callers`)"
+    if config.admin is not None and config.admin.http is not None and config.admin.http.tls is None:
+        yield "the admin port has no TLS: what administrators send can be read and changed on the way"
     plain = [party for party in config.parties if party != config.party and config.tls_with(party) is None]
     if plain:
         yield f"{', '.join(plain)} are called without TLS: whoever answers at their addresses is believed"
