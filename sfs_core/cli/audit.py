@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +18,7 @@ from sfs_core.cli.tables import print_table
 from sfs_core.errors import ErrorCode, RequestError
 from sfs_core.observe.audit import AuditKeys, audit_files, read_lines
 from sfs_core.observe.audit import verify as verify_files
+from sfs_core.observe.worker import workers_files
 
 __all__ = ["command"]
 
@@ -43,12 +46,17 @@ def _log(function: _Command) -> _Command:
 def verify(file: Path, key_file: Path | None) -> None:
     """Check that FILE and those renamed before it hold what was written, whole and in order.
 
+    Of a server with several workers, each of which writes a log of its own beside FILE, all are checked.
+
     What was cut off at the end cannot be seen from the files: note the chain that is printed down elsewhere, and look
     for it in a later log.
     """
-    found = verify_files(_files(file), _key(key_file))
-    torn = f", {found.torn} of them cut off by crashes" if found.torn else ""
-    print(f"{found.lines} lines are as they were written{torn}; chain {found.chain}")
+    key = _key(key_file)
+    for log in _logs(file):
+        found = verify_files(audit_files(log), key)
+        name = "" if log == file else f"{log}: "
+        torn = f", {found.torn} of them cut off by crashes" if found.torn else ""
+        print(f"{name}{found.lines} lines are as they were written{torn}; chain {found.chain}")
 
 
 @command.command("show")
@@ -60,19 +68,13 @@ def verify(file: Path, key_file: Path | None) -> None:
 def show(
     file: Path, key_file: Path | None, caller: str | None, service: str | None, id_: str | None, as_json: bool
 ) -> None:
-    """Show what FILE, and those renamed before it, say. Only looking for an id needs the key."""
+    """Show what FILE, those renamed before it, and those of workers say. Only looking for an id needs the key."""
     wanted: dict[str, Any] = {"caller": caller, "service": service}
     hash_ = None
     if id_ is not None:
         hash_ = AuditKeys(_key(key_file)).id_hash(sys.stdin.readline().rstrip("\n") if id_ == "-" else id_)
     rows = []
-    for _, _, line in read_lines(_files(file)):
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if not isinstance(record, dict) or "caller" not in record:
-            continue
+    for record, line in _records(file):
         if any(value is not None and record.get(name) != value for name, value in wanted.items()):
             continue
         if hash_ is not None and hash_ not in record.get("ids", ()):
@@ -89,11 +91,25 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
     return (moment, *(str(record.get(name, "")) for name in ("caller", "service", "rows", "code", "request_id")))
 
 
-def _files(file: Path) -> list[Path]:
-    files = audit_files(file)
-    if not files:
+def _records(file: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """What was asked, by time, and how that is written."""
+
+    def records(log: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
+        for _, _, line in read_lines(audit_files(log)):
+            with contextlib.suppress(orjson.JSONDecodeError):
+                record = orjson.loads(line)
+                if isinstance(record, dict) and "caller" in record:
+                    yield record, line
+
+    return heapq.merge(*map(records, _logs(file)), key=lambda each: each[0]["time"])
+
+
+def _logs(file: Path) -> list[Path]:
+    """The log, and those that workers write beside it, as far as there are any."""
+    logs = [log for log in (file, *workers_files(file)) if audit_files(log)]
+    if not logs:
         raise RequestError(f"there is no audit log {file}", code=ErrorCode.NOT_FOUND)
-    return files
+    return logs
 
 
 def _key(file: Path | None) -> str:

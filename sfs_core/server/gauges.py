@@ -7,14 +7,33 @@ from typing import Literal
 
 from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.link.listener import Listener
-from sfs_core.observe.metrics import Gauge, Together
+from sfs_core.observe.metrics import Counter, Gauge, Together
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.server.readiness import Readiness
 from sfs_core.server.served import ServedModels
 
-__all__ = ["add_gauges"]
+__all__ = ["add_gauges", "add_worker_metrics"]
 
 Numbers = Mapping[tuple[str, ...], float]
+
+
+def add_worker_metrics(metrics: ServerMetrics, workers: Callable[[], int]) -> Counter:
+    """Have it shown how several workers are.
+
+    Args:
+        metrics: where.
+        workers: how many serve, at any moment.
+
+    Returns:
+        What their restarts are to be counted in.
+    """
+    party = {"party_id": metrics.party}
+    metrics.add(
+        Gauge("sfs_workers", "Workers that serve, where there are several.", (), lambda: {(): workers()}, party)
+    )
+    restarts = metrics.add(Counter("sfs_worker_restarts", "How often a worker was started again.", (), party))
+    restarts.add(amount=0)
+    return restarts
 
 
 def add_gauges(

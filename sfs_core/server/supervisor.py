@@ -23,11 +23,11 @@ from sfs_core.errors import ConfigError, ErrorCode, SfsError
 from sfs_core.link.listener import Listener
 from sfs_core.link.rpc import CallInfo, Resource, Routes, WebAnswer
 from sfs_core.link.sniff import WireProtocol
-from sfs_core.observe.metrics import Counter, Gauge
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.server.admin import WorkerStatus
 from sfs_core.server.app import warn_of_what_is_open
 from sfs_core.server.control import Start
+from sfs_core.server.gauges import add_worker_metrics
 from sfs_core.server.health import alive, communication_pages
 from sfs_core.server.management import Management
 from sfs_core.server.tls import ServerTls
@@ -70,9 +70,7 @@ class Supervisor:
         ]
         self._management = Management(loaded, self._workers, self._tls, self._status)
         self._metrics = ServerMetrics(self.party, [], config.parties)
-        self._metrics.add(Gauge("sfs_workers", "Workers that serve.", (), lambda: {(): self._count_up()}))
-        self._restarts = self._metrics.add(Counter("sfs_worker_restarts", "How often a worker was started again."))
-        self._restarts.add(amount=0)
+        self._restarts = add_worker_metrics(self._metrics, self._count_up)
         self._ports: dict[str, int] = {}
         self._stopping = False
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sfs_core.observe.server_metrics import ServerMetrics
-from sfs_core.server.gauges import add_gauges
+from sfs_core.server.gauges import add_gauges, add_worker_metrics
 from sfs_core.server.readiness import Readiness
 from sfs_core.server.served import ServedModels
 
@@ -50,6 +50,7 @@ def metrics_page() -> str:
     metrics = ServerMetrics("", [], [])
     models = ServedModels()
     add_gauges(metrics, models, Readiness("", models), dict)
+    add_worker_metrics(metrics, int)
     for family in metrics.samples():
         kind = "summary, of the last minute" if family.summary else _KINDS[family.kind]
         labels = ", ".join(f"`{name}`" for name in [*family.constant, *family.labels])

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from sfs_core.errors import ConfigError
 from sfs_core.observe.audit import AuditError, AuditKeys, AuditLog, audit_files, verify
+from sfs_core.observe.worker import own_file
+from tests.cli.sfs import sfs_here
 
 KEY = "a secret"
 
@@ -153,3 +155,18 @@ def test_what_cannot_be_written_waits(path: Path, monkeypatch: pytest.MonkeyPatc
     assert log.try_again()
     log.close()
     assert verify([path], KEY).lines == 1
+
+
+def test_logs_of_several_workers_are_verified_and_shown_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFS_AUDIT_KEY", KEY)
+    for number in (1, 2):
+        write(own_file(path, number), 2, max_file_bytes=1)
+    verified = sfs_here("audit", "verify", path)
+    assert not verified.returncode
+    assert [line.partition(": ")[0] for line in verified.stdout.splitlines()] == [
+        str(own_file(path, number)) for number in (1, 2)
+    ]
+    assert sfs_here("audit", "show", path).stdout.count("shop") == 4
+    log = path.parent / "audit.worker2.1.jsonl"
+    log.write_text(log.read_text().replace("shop", "bank"))
+    assert "does not follow" in sfs_here("audit", "verify", path).stderr

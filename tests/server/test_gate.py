@@ -73,6 +73,15 @@ def test_rows_are_counted_by_day() -> None:
     door.admit(info()).ask("svc", 10)
 
 
+def test_each_of_several_workers_gives_its_part_of_the_rows() -> None:
+    settings = Callers.model_validate({"authenticators": [{"name": "names"}], "limits": {"rows_per_day": 10}})
+    authenticator = Names(PluginConfig(), AuthenticatorContext("alice", None, Path()))  # type: ignore[arg-type]
+    doors = [Gate([authenticator], settings, None, share=3) for _ in range(3)]
+    for door in doors:
+        door.admit(info()).ask("svc", 3)
+        refused(door.admit(info()).ask, "svc", 1)
+
+
 def test_callers_wait_until_requests_can_be_written_down_again(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path / "audit.jsonl", "key", 1 << 20)
     door = gate(audit)
