@@ -22,6 +22,7 @@ from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.hookspecs import PredictionEvent
+from sfs_core.server.desired import Package
 from sfs_core.server.gauges import add_gauges
 from sfs_core.server.readiness import Readiness
 from tests.support.kuscia import document, party_config
@@ -59,7 +60,7 @@ def served_model() -> Any:
     features = SimpleNamespace(source=source, caches=[source])
     executor = SimpleNamespace(features=features, precomputed=PrecomputedRows({}, 1))
     info, batcher = SimpleNamespace(name="m"), SimpleNamespace(waiting_rows=1)
-    return SimpleNamespace(executor=executor, info=info, digest="0", batcher=batcher, predictor=None)
+    return SimpleNamespace(executor=executor, info=info, package=Package(sha256="0"), batcher=batcher, predictor=None)
 
 
 def shown() -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from sfs_core.observe.server_metrics import ServerMetrics
+from sfs_core.server.desired import Package
 from sfs_core.server.gauges import add_gauges
 
 DIGEST = "0f" * 32
@@ -30,7 +31,7 @@ def test_gauges_follow_what_is_served() -> None:
     caches = [Cache(2, 3, rows=5), Cache(1, 1, rows=6)]
     models["svc"] = SimpleNamespace(
         info=SimpleNamespace(name="model"),
-        digest=DIGEST,
+        package=Package(sha256=DIGEST),
         predictor=None,
         batcher=SimpleNamespace(waiting_rows=7),
         executor=SimpleNamespace(
