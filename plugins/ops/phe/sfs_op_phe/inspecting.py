@@ -109,9 +109,10 @@ class _Package:
 
     def _whose(self, items: Sequence[mpz], own: PublicKey) -> str:
         """That another party's key encrypts them, where the package's own keys can tell."""
-        if self._secret is None or items[0] >= own.modulus:
+        if self._secret is None:
             return ""
-        (number,) = self._secret.decrypt(items[:1])
-        if number.bit_length() <= _PLAUSIBLE_BITS:
-            raise WireError("this party's own key encrypts it, so this party could read it")
+        if items[0] < own.modulus:
+            (number,) = self._secret.decrypt(items[:1])
+            if number.bit_length() <= _PLAUSIBLE_BITS:
+                raise WireError("this party's own key encrypts it, so this party could read it")
         return " under another party's key"
