@@ -10,7 +10,7 @@ from sfs_core import Batch, Cluster, ComputeContext, ErrorCode, Operator, SfsErr
 
 from .config import PheConfig
 from .keyring import Keyring, keyring_of
-from .matrices import CipherMatrix, PlainMatrix, cells_of
+from .matrices import CipherItems, CipherMatrix, PlainMatrix, cells_of
 from .numbers import check_scale
 from .wire import WireError
 
@@ -74,7 +74,9 @@ class PheOperator(Operator):
         )
         return cells[keyring.party], cells[keyring.peer]
 
-    def require_shape(self, matrix: CipherMatrix | PlainMatrix, rows: int, columns: int, what: str) -> None:
+    def require_shape(
+        self, matrix: CipherMatrix | CipherItems | PlainMatrix, rows: int, columns: int, what: str
+    ) -> None:
         """Raise unless a matrix has the given shape."""
         self.require(
             (matrix.rows, matrix.columns) == (rows, columns),

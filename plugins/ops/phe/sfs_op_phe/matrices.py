@@ -22,6 +22,7 @@ from .wire import (
 )
 
 __all__ = [
+    "CipherItems",
     "CipherMatrix",
     "PlainMatrix",
     "cells_of",
@@ -64,6 +65,30 @@ def read_cipher_matrix(data: bytes, key: PublicKey) -> CipherMatrix:
     items = [read_ciphertext(item, key.scheme) for item in matrix.items]
     key.check_ciphertexts(items)
     return CipherMatrix(matrix.rows, matrix.columns, matrix.dimensions, items)
+
+
+class CipherItems:
+    """A matrix of ciphertexts under a key, of which only those are read that are asked for.
+
+    Raises:
+        WireError: it is no matrix.
+    """
+
+    def __init__(self, data: bytes, key: PublicKey) -> None:
+        matrix = read_matrix(data)
+        self.rows, self.columns = matrix.rows, matrix.columns
+        self._items, self._key = matrix.items, key
+
+    def read(self, places: Iterable[int]) -> dict[int, mpz]:
+        """The representatives at some places, counted column by column.
+
+        Raises:
+            WireError: one of them cannot be a ciphertext under the key.
+        """
+        items, scheme = self._items, self._key.scheme
+        found = {place: read_ciphertext(items[place], scheme) for place in places}
+        self._key.check_ciphertexts(found.values())
+        return found
 
 
 def write_cipher_matrix(rows: int, columns: int, dimensions: int, items: Iterable[mpz], key: PublicKey) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -15,7 +15,7 @@ from sfs_core import Batch, ComputeContext, Schema, attr
 from .base import PheOperator, read_from
 from .keyring import Keyring
 from .keys import PublicKey
-from .matrices import CipherMatrix, read_cipher_matrix, write_cipher_matrix
+from .matrices import CipherItems, write_cipher_matrix
 from .powers import product_of_powers
 from .selections import open_selections
 from .tree_select import read_shares
@@ -131,14 +131,26 @@ class PheTreeMerge(
         own, theirs = self.cells_by_party(selects)
         with read_from(self.select_col_name, keyring.party):
             selections = open_selections(own[0], num_leaves, self.node.parents[0], keyring)
-        with read_from(self.select_col_name, keyring.peer):
-            chosen = read_cipher_matrix(theirs[0], keyring.theirs) if theirs[0] else None
-        with read_from(self.weight_shard_col_name, keyring.peer):
-            weights = read_cipher_matrix(theirs[1], keyring.theirs)
-        self.require_shape(weights, len(selections), num_leaves, f"{keyring.peer}'s shares")
-        if chosen:
-            self.require_shape(chosen, len(selections), num_leaves, f"{keyring.peer}'s selection")
-        return [self._row(row, selection, chosen, weights) for row, selection in enumerate(selections)]
+        leaves = [[leaf for leaf in range(num_leaves) if selection >> leaf & 1] for selection in selections]
+        weights = self._needed(theirs[1], self.weight_shard_col_name, leaves, 0)
+        # Of the leaves left here the requester leaves exactly one: with one share added to the sum and taken off all
+        # others, a leaf less needs a power.
+        chosen = self._needed(theirs[0], self.select_col_name, leaves, 1) if theirs[0] else None
+        return [self._row(row, left, len(selections), chosen, weights) for row, left in enumerate(leaves)]
+
+    def _needed(self, cell: bytes, column: str, leaves: Sequence[Sequence[int]], skipped: int) -> dict[int, mpz]:
+        """The requester's ciphertexts, by place, of leaves that this party leaves, but for the first few of each row.
+
+        Raises:
+            GraphError: the matrix is not one with a row per row and a column per leaf (code 7).
+            WireError: it cannot be read.
+        """
+        peer, num_rows = self.keyring.peer, len(leaves)
+        with read_from(column, peer):
+            matrix = CipherItems(cell, self.keyring.theirs)
+        self.require_shape(matrix, num_rows, len(self._shares), f"{peer}'s {column}")
+        with read_from(column, peer):
+            return matrix.read(row + leaf * num_rows for row, left in enumerate(leaves) for leaf in left[skipped:])
 
     def sums(self, rows: Sequence[Terms]) -> bytes:
         """A matrix with the encrypted score of each row, with fresh noise.
@@ -151,17 +163,21 @@ class PheTreeMerge(
             items = sums_of(rows, self._noise.take(len(rows)), keyring.theirs, keyring.workers)
         return write_cipher_matrix(len(items), 1, 2, items, keyring.theirs)
 
-    def _row(self, row: int, selection: int, chosen: CipherMatrix | None, weights: CipherMatrix) -> Terms:
-        modulus, num_rows = self.keyring.theirs.modulus, weights.rows
-        leaves = [leaf for leaf in range(len(self._shares)) if selection >> leaf & 1]
+    def _row(
+        self,
+        row: int,
+        leaves: Sequence[int],
+        num_rows: int,
+        chosen: Mapping[int, mpz] | None,
+        weights: Mapping[int, mpz],
+    ) -> Terms:
+        modulus = self.keyring.theirs.modulus
         shares = [self._shares[leaf] for leaf in leaves]
         factor = mpz(1)
         for leaf in leaves:
-            factor = factor * weights.items[row + leaf * num_rows] % modulus
+            factor = factor * weights[row + leaf * num_rows] % modulus
         if chosen is None:  # the requester knows nothing of the tree: all leaves are left to it
             return Terms([], [], factor, len(leaves), sum(shares))
-        # Of the leaves left here the requester leaves exactly one: with one share added to the sum and taken off all
-        # others, a leaf less needs a power.
         first, *others = shares or (0,)
-        bases = [chosen.items[row + leaf * num_rows] for leaf in leaves[1:]]
+        bases = [chosen[row + leaf * num_rows] for leaf in leaves[1:]]
         return Terms(bases, [share - first for share in others], factor, len(leaves), first)
