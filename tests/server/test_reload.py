@@ -1,16 +1,21 @@
-"""New versions of a model, loaded by one party after the other while callers ask: no gap, and no mixed score."""
+"""New versions and new services, loaded by one party after the other while callers ask: no gap, and no mixed score."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.server.reloading import COLUMNS, FIRST, IDS, PARTIES, SECOND, Callers, admin, reload, second_packages
-from tests.support.clusters import ClusterFiles, linear_files
-from tests.support.processes import Party
+from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files
+from tests.support.processes import Party, free_ports, wait_for
+
+KEYS = {"deployer": "the key of the deployer", "shop": "the key of the shop"}
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +24,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> ClusterFiles:
         tmp_path_factory.mktemp("reload"), IDS, COLUMNS, link={"timeout": 2.0, "handshake_interval": 0.1}
     )
     second_packages(files)
+    alice = files.configs["alice"]["admin"]
+    alice["state"] = str(files.folder / "state" / "alice.json")
+    keys = {name: {"sha256": [hashlib.sha256(key.encode()).hexdigest()]} for name, key in KEYS.items()}
+    authenticators = [{"name": "api_key", "keys": keys}]
+    alice["http"] = {"port": free_ports(1)[0], "authenticators": authenticators, "administrators": ["deployer"]}
     return files
 
 
@@ -72,3 +82,96 @@ def test_the_socket_is_for_its_user_alone(files: ClusterFiles, parties: Mapping[
     socket = Path(files.configs["alice"]["admin"]["socket"])
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+
+
+def over_http(files: ClusterFiles, verb: str, key: str | None = KEYS["deployer"], **command: Any) -> Answer:
+    """Have alice do something over HTTP."""
+    method = "GET" if verb == "status" else "POST"
+    headers = {"X-API-Key": key} if key is not None else {}
+    port = files.configs["alice"]["admin"]["http"]["port"]
+    body = json.dumps(command).encode() if command else b""
+    return exchange(port, f"/admin/v1/{verb}", body, method=method, headers=headers)
+
+
+def definition(files: ClusterFiles, party: str, **more: Any) -> dict[str, Any]:
+    """The second export as a service of its own; a file says where the features are."""
+    place = files.folder / f"{party}.place"
+    place.write_text(str(files.folder / f"{party}.csv"))
+    return {
+        "service": "further",
+        "model": {"source": {"name": "local", "path": str(files.folder / f"{party}-second.tar.gz")}},
+        "features": {"source": {"name": "csv", "path": f"${{file:{place}}}"}},
+    } | more
+
+
+@pytest.mark.parametrize(("key", "status"), [(None, 401), ("another", 401), (KEYS["shop"], 403)])
+def test_nobody_but_administrators_may_manage_over_http(
+    files: ClusterFiles, parties: Mapping[str, Party], key: str | None, status: int
+) -> None:
+    assert over_http(files, "status", key).status == status
+    assert over_http(files, "unload", key, service="linear").status == status
+    assert over_http(files, "unload", key, no=1).status == status
+    assert parties["alice"].predict("linear", dict.fromkeys(PARTIES, IDS))["status"]["code"] == 1
+
+
+def test_what_is_wrong_with_a_command_is_told_over_http(files: ClusterFiles, parties: Mapping[str, Party]) -> None:
+    assert parties["alice"].is_ready()
+    status = over_http(files, "status").json()
+    assert [each["service"] for each in status["services"]] == ["linear"]
+    assert over_http(files, "unload", service="none").status == 404
+    assert over_http(files, "unload", nothing="none").status == 400
+    assert over_http(files, "log-level", room="link", level="loud").status == 400
+    assert over_http(files, "explode").status == 404
+    wrong = over_http(files, "load", definition=definition(files, "alice", model={"source": {"name": "lokal"}}))
+    assert wrong.status == 400
+    assert any("model.source" in problem for problem in wrong.json()["problems"])
+    assert over_http(files, "log-level", room="link", level="debug").json()["levels"]["link"] == "debug"
+    assert "link" not in over_http(files, "log-level", room="link", level="default").json()["levels"]
+
+
+def test_a_service_is_loaded_while_the_server_runs_and_after_its_restart(
+    files: ClusterFiles, parties: Mapping[str, Party]
+) -> None:
+    alice, bob = parties["alice"], parties["bob"]
+
+    def code(party: Party) -> int:
+        return int(party.predict("further", dict.fromkeys(PARTIES, IDS))["status"]["code"])
+
+    assert over_http(files, "load", definition=definition(files, "alice")).json() == {"id": "further"}
+    assert code(alice) != 1
+    assert alice.is_ready()
+    file = files.folder / "further.yaml"
+    file.write_text(json.dumps(definition(files, "bob")))
+    assert not admin(files, "load", "bob", file).returncode
+    assert "already" in admin(files, "load", "bob", file).stderr
+    wait_for(lambda: code(alice) == 1 and code(bob) == 1, "both serve it", 120)
+    state = Path(files.configs["alice"]["admin"]["state"])
+    assert "${file:" in state.read_text()
+    assert stat.S_IMODE(state.stat().st_mode) == 0o600
+    alice.stop()
+    alice.start()
+    alice.wait_ready()
+    for party in parties.values():
+        assert tuple(party.scores("further", PARTIES, IDS)) == SECOND
+        assert tuple(party.scores("linear", PARTIES, IDS)) == FIRST
+    for name in PARTIES:
+        assert not admin(files, "unload", name, "further").returncode
+    assert code(alice) == code(bob) != 1
+    assert "further" not in state.read_text()
+
+
+def test_a_service_of_the_config_is_unloaded_and_loaded_again(
+    files: ClusterFiles, parties: Mapping[str, Party]
+) -> None:
+    alice = parties["alice"]
+    assert not admin(files, "unload", "alice", "linear").returncode
+    assert alice.request("GET", "/ready")[0] == 503
+    assert alice.predict("linear", dict.fromkeys(PARTIES, IDS))["status"]["code"] != 1
+    alice.stop()
+    alice.start()
+    wait_for(lambda: not admin(files, "status", "alice").returncode, "alice is there again", 120)
+    assert admin(files, "status", "alice").stdout == ""
+    assert admin(files, "load", "alice", "none").returncode == 1
+    assert not admin(files, "load", "alice", "linear").returncode
+    wait_for(alice.is_ready, "it is served again")
+    assert tuple(alice.scores("linear", PARTIES, IDS)) == FIRST
