@@ -54,9 +54,9 @@ def command(config: Path, result: Path, block_rows: int, plugin_directories: tup
 
 
 async def _score(server: Server, result: Path, block_rows: int, progress: Callable[[int, int], None]) -> int:
-    (service,) = server.services
     try:
         await server.start()
+        (service,) = server.services
         return await score_in_bulk(
             server.party,
             service,
