@@ -176,6 +176,23 @@ class Link(_Section):
     tls: ClientTls | None = None
     """TLS of calls to every peer. Absent: as `listen` says for the communication port."""
 
+    headers: list[str] | None = None
+    """Names of the entries of a request's header that peers are told, besides those for tracing. Absent: all, as the
+    reference does."""
+    answer_headers: list[str] | None = None
+    """Names of the header entries that feature services answer with and that leave this party: to peers and to callers,
+    peers' entries included. Absent: all, as the reference does."""
+
+    @property
+    def request_entries(self) -> frozenset[str] | None:
+        """`headers`."""
+        return None if self.headers is None else frozenset(self.headers)
+
+    @property
+    def answer_entries(self) -> frozenset[str] | None:
+        """`answer_headers`."""
+        return None if self.answer_headers is None else frozenset(self.answer_headers)
+
     @field_validator("protocol")
     @classmethod
     def _known(cls, value: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from sfs_core.batch import Batch, Schema
 from sfs_core.block import PartyBlocks, TableBlock
+from sfs_core.codec.entries import crossing
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
@@ -64,6 +65,7 @@ class Predictor:
         per_row_parties: the parties that may leave rows out of what they answer, this one included.
         models: ids of the other parties' models that calls are bound to; parties that told of none are left out.
         renew: gives what to use instead when a party has its model no more; asked in the midst of a request.
+        entries: names of header entries of parties' answers that callers are told; None for all.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Predictor:
         per_row_parties: Collection[str] = (),
         models: Mapping[str, str] | None = None,
         renew: Callable[[PeerModelError], asyncio.Future[Predictor]] | None = None,
+        entries: frozenset[str] | None = None,
     ) -> None:
         self.party = party
         self.parties = sorted([party, *peers])
@@ -89,6 +92,7 @@ class Predictor:
         self._per_row_parties = frozenset(per_row_parties)
         self._models = models or {}
         self._renew = renew
+        self._entries = entries
         self._rounds = [self._round(graph, e.index, e.dispatch, specified) for e in graph.executions]
 
     def _round(self, graph: Graph, index: int, dispatch: Dispatch, specified: Mapping[int, str]) -> Round:
@@ -150,8 +154,8 @@ class Predictor:
                     raise SfsError(f"the request's time limit passed before execution {round_.index} was begun")
             replies = await self._run(round_, request, _needed(round_, made), timeout, deadline)
             for reply in replies:
-                for key, value in reply.headers.items():
-                    headers.setdefault(key, value)
+                if reply.headers:
+                    headers = crossing(reply.headers, self._entries) | headers
                 if reply.missing is not None:
                     missing = reply.missing if missing is None else list(map(or_, missing, reply.missing))
             if missing is not None and not round_.index:

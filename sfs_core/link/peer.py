@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sfs_core.codec.entries import TRACE_ENTRIES, crossing
 from sfs_core.codec.execution import (
     MODEL,
     SAFE_TEXT_MARK,
@@ -23,7 +24,6 @@ __all__ = ["PeerClient"]
 _EXECUTION_SERVICE = "secretflow.serving.apis.ExecutionService"
 _MODEL_SERVICE = "secretflow.serving.apis.ModelService"
 _CONTROL_SERVICE = "secretflow.serving.tools.InferenceControlService"
-_B3_HEADERS = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
 
 
 class PeerClient:
@@ -32,11 +32,13 @@ class PeerClient:
     Args:
         party: its id.
         channel: the way there.
+        entries: names of entries of a request's header that it is told besides those for tracing; None for all.
     """
 
-    def __init__(self, party: str, channel: Channel) -> None:
+    def __init__(self, party: str, channel: Channel, entries: frozenset[str] | None = None) -> None:
         self.party = party
         self._channel = channel
+        self._entries = entries
 
     def execute(self, call: ExecuteCall, timeout: float) -> asyncio.Future[ExecuteReply]:
         """Have an execution run; it is under way when this returns.
@@ -47,7 +49,9 @@ class PeerClient:
             that comes from a party of this software),
             or sends tables that cannot be read; a `PeerModelError` where it has not the model that the call names.
         """
-        headers = {name: call.headers[name] for name in _B3_HEADERS if name in call.headers}
+        if self._entries is not None:
+            call.headers = crossing(call.headers, self._entries)
+        headers = {name: call.headers[name] for name in TRACE_ENTRIES if name in call.headers}
         execution = call.execution
         per_row_count = len(call.ids) if call.per_row and call.ids is not None else None
 

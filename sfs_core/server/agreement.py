@@ -76,6 +76,7 @@ class Agreements:
             per_row_parties=self._agree_per_row(model, answers),
             models={party: answers[party].header.data[MODEL] for party in _announcing(MODEL_EXTENSION, answers)},
             renew=partial(self._renewed, model),
+            entries=link.answer_entries,
         )
         # In bulk scoring ids are no ids: rows must reach the sources as they come.
         join = config.batching.enabled and config.bulk_scoring is None

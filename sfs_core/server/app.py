@@ -205,8 +205,8 @@ class Server:
             tls=self._tls.with_peer(party),
         )
         if self._metrics is None and self._tracer is None and self._config.logging.slow is None:
-            return PeerClient(party, channel)
-        return ObservedPeer(self.party, party, channel, self._metrics, self._tracer)
+            return PeerClient(party, channel, link.request_entries)
+        return ObservedPeer(self.party, party, channel, self._metrics, self._tracer, link.request_entries)
 
     async def _open_communication(self) -> None:
         self._peers |= {
@@ -216,7 +216,11 @@ class Server:
         }
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(
-                self._models, self._config.limits.max_rows, self._identities, self._watch
+                self._models,
+                self._config.limits.max_rows,
+                self._identities,
+                self._watch,
+                self._config.link.answer_entries,
             ),
             (f"{_APIS}.ModelService", "GetModelInfo"): self._told_peers,
         }

@@ -10,6 +10,7 @@ from math import inf
 from typing import Final
 
 from sfs_core.codec.dialect import BodyError
+from sfs_core.codec.entries import crossing
 from sfs_core.codec.execution import MODEL, ExecuteReply, call_from_message, error_reply_message, reply_to_message
 from sfs_core.errors import ErrorCode, RequestError, SfsError, UnknownModelError
 from sfs_core.link.rpc import CallInfo
@@ -35,19 +36,26 @@ class ExecuteHandler:
         max_rows: calls with more rows are refused.
         identities: who may ask as which party.
         watch: told of every call.
+        entries: names of header entries that feature services' answers may add to this party's; None for all.
     """
 
     def __init__(
-        self, models: ServedModels, max_rows: int, identities: PartyIdentities, watch: Watch | None = None
+        self,
+        models: ServedModels,
+        max_rows: int,
+        identities: PartyIdentities,
+        watch: Watch | None = None,
+        entries: frozenset[str] | None = None,
     ) -> None:
         self._models = models
         self._max_rows = max_rows
         self._identities = identities
         self._watch = watch
+        self._entries = entries
 
     def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
         message = apis_pb2.ExecuteRequest()
-        call = _Call(message, info)
+        call = _Call(message, info, self._entries)
         try:
             decode_body(body, info, message)
             self._identities.check(message.requester_id, info)
@@ -106,10 +114,11 @@ class ExecuteHandler:
 class _Call:
     """A call that waits for its answer."""
 
-    __slots__ = ("deadline", "info", "message", "over")
+    __slots__ = ("deadline", "entries", "info", "message", "over")
 
-    def __init__(self, message: apis_pb2.ExecuteRequest, info: CallInfo) -> None:
+    def __init__(self, message: apis_pb2.ExecuteRequest, info: CallInfo, entries: frozenset[str] | None) -> None:
         self.message = message
+        self.entries = entries
         self.info = info
         self.over: Over | None = None
         self.deadline = inf if info.timeout is None else asyncio.get_running_loop().time() + info.timeout
@@ -125,6 +134,8 @@ class _Call:
             return self.failed(error)
 
     def succeeded(self, reply: ExecuteReply) -> bytes:
+        if reply.headers:
+            reply.headers = crossing(reply.headers, self.entries)
         body = encode_body(reply_to_message(self.message.service_spec.id, reply), self.info)
         if self.over is not None:
             self.over(ErrorCode.OK, "")

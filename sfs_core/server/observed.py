@@ -138,12 +138,19 @@ class ObservedPeer(PeerClient):
         channel: the way there.
         metrics: what is counted into, if anything.
         tracer: makes spans, if any.
+        entries: as of the base.
     """
 
     def __init__(
-        self, own: str, party: str, channel: Channel, metrics: ServerMetrics | None, tracer: Tracer | None
+        self,
+        own: str,
+        party: str,
+        channel: Channel,
+        metrics: ServerMetrics | None,
+        tracer: Tracer | None,
+        entries: frozenset[str] | None = None,
     ) -> None:
-        super().__init__(party, channel)
+        super().__init__(party, channel, entries)
         self._own, self._metrics, self._tracer = own, metrics, tracer
 
     def execute(self, call: ExecuteCall, timeout: float) -> asyncio.Future[ExecuteReply]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sfs_core.codec import prediction
 from sfs_core.codec.dialect import BodyError
+from sfs_core.codec.entries import drop_own
 from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.batcher import Batcher, Outcome
@@ -69,6 +70,8 @@ class PredictHandler:
             call.enter(self._gate)
         try:
             request = call.request = _decode(body, info)
+            if request.headers:
+                drop_own(request.headers)
             adopt_trace(request.headers, info.headers)
             if self._tracer is not None:
                 service = service_label(self._models, request.service)
@@ -82,6 +85,10 @@ class PredictHandler:
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
             return call.encoded(error)
         return call.answer
+
+    def label(self, service: str) -> str:
+        """A service that somebody asked for, as it may be written down."""
+        return service_label(self._models, service)
 
     def _batcher_of(self, request: PredictRequest) -> Batcher:
         model = self._models.get(request.service)
@@ -220,7 +227,8 @@ class _Call:
         if visit is not None:
             own = self.request.fs_params.get(self._handler.party)
             trace_id = self.request.headers.get("X-B3-TraceId", "")
-            visit.over(self.request.service, rows, code, trace_id, own.query_datas if own else ())
+            service = self._handler.label(self.request.service)
+            visit.over(service, rows, code, trace_id, own.query_datas if own else ())
 
 
 def _rows(request: PredictRequest) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from sfs_core.proto import apis_pb2
 from sfs_core.server.app import Server
 from tests.server.test_hostile import read_status
 from tests.support.clusters import Answer, exchange, linear_files
+from tests.support.in_process import RunningServers
 from tests.support.processes import wait_for
 
 COLUMNS = {"alice": {"a": [1.0, 2.0]}, "bob": {"b": [10.0, 20.0]}}
@@ -78,23 +77,7 @@ class Cluster:
             loaded = load(files.write(party))
             self.sources[party] = loaded.registry.feature_source("waiting")
             self.servers.append(Server(loaded))
-        self._ready = threading.Event()
-        self._stop: asyncio.Event
-        self._loop: asyncio.AbstractEventLoop
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        assert self._ready.wait(60)
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        await asyncio.gather(*(server.start() for server in self.servers))
-        self._ready.set()
-        await self._stop.wait()
-        await asyncio.gather(*(server.stop(grace=0) for server in self.servers))
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(60)
+        self.running = RunningServers(self.servers)
 
     def ask(self, ids: dict[str, str], timeout: str = "", party: str = "alice", path: str = PREDICT) -> Answer:
         headers = {"Content-Type": "application/json"} | ({"X-Request-Timeout": timeout} if timeout else {})
@@ -124,7 +107,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield cluster
         assert cluster.ask({}, "30").code == 1
     finally:
-        cluster.close()
+        cluster.running.close()
 
 
 @over_every_link
