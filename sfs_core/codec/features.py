@@ -1,7 +1,7 @@
 """Features as messages carry them (`FeatureField` and one typed list of values), made into batches.
 
-Which list of a `FeatureValue` counts is said by `field.type`; nothing is widened. The reference's type table holds
-for predefined features, for feature services, and for anybody else who sends features as messages.
+Which list of a `FeatureValue` counts is said by `field.type`; nothing is widened unless asked for. The reference's type
+table holds for predefined features, for feature services, and for anybody else who sends features as messages.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ FIELD_TYPE_NAMES: Final[dict[str | int, str]] = {name: name for name in VALUE_LI
     serving_pb2.FieldType.Value(name): name for name in VALUE_LISTS
 }
 """The name of a `FieldType`, by name and by number."""
+_NARROWER: Final = {"FIELD_INT64": ("FIELD_INT32",), "FIELD_DOUBLE": ("FIELD_INT32", "FIELD_FLOAT")}
+"""Types whose values another type has all of."""
 _FIELD_TYPES: Final[dict[Any, str]] = {
     pa.bool_(): "FIELD_BOOL",
     pa.int8(): "FIELD_INT32",
@@ -106,7 +108,9 @@ def feature_from_message(message: serving_pb2.Feature) -> Feature:
     return Feature(FeatureField(message.field.name, message.field.type), FeatureValue(**lists))
 
 
-def batch_of_features(features: Iterable[Feature], schema: Schema, num_rows: int | None = None) -> Batch:
+def batch_of_features(
+    features: Iterable[Feature], schema: Schema, num_rows: int | None = None, *, widen: bool = False
+) -> Batch:
     """The columns of `schema`, picked by name from features; surplus features are ignored.
 
     Args:
@@ -114,6 +118,8 @@ def batch_of_features(features: Iterable[Feature], schema: Schema, num_rows: int
             of it that is None counts as empty.
         schema: names and types wanted.
         num_rows: rows expected; None: as many as the features have.
+        widen: whether numbers of a narrower type are taken where nothing is lost: int32 as int64 or double, float as
+            double.
 
     Raises:
         FeatureError: a feature is missing (code 2), has an unknown type (2) or one that does not fit (3), another
@@ -126,7 +132,7 @@ def batch_of_features(features: Iterable[Feature], schema: Schema, num_rows: int
     for name, arrow_type, wanted in zip(schema.names, schema.types, _wanted_types(schema), strict=True):
         if name not in by_name:
             raise FeatureError(f"feature {name!r} is missing", code=ErrorCode.UNEXPECTED_ERROR)
-        values = _values(by_name[name], name, arrow_type, wanted)
+        values = _values(by_name[name], name, arrow_type, wanted, widen)
         num_rows = len(values) if num_rows is None else num_rows
         if len(values) != num_rows:
             raise FeatureError(
@@ -178,10 +184,18 @@ def _typed_list(feature: Feature) -> list[Any]:
     return values
 
 
-def _values(feature: Feature, name: str, arrow_type: Any, wanted: str) -> list[Any]:
-    if feature.field.type != wanted and (found := _type_name(feature)) != wanted:
-        raise FeatureError(f"feature {name!r} is {found}, {wanted} is needed for {arrow_type}")
-    return getattr(feature.value, VALUE_LISTS[wanted], None) or []
+def _values(feature: Feature, name: str, arrow_type: Any, wanted: str, widen: bool) -> list[Any]:
+    if feature.field.type == wanted or (found := _type_name(feature)) == wanted:
+        return getattr(feature.value, VALUE_LISTS[wanted], None) or []
+    if widen and found in _NARROWER.get(wanted, ()):
+        return _widened(_typed_list(feature), name, found, wanted)
+    raise FeatureError(f"feature {name!r} is {found}, {wanted} is needed for {arrow_type}")
+
+
+def _widened(values: list[Any], name: str, found: str, wanted: str) -> list[Any]:
+    narrow = _column(values, name, pa.float32() if found == "FIELD_FLOAT" else pa.int32())
+    widened: list[Any] = narrow.astype(np.int64 if wanted == "FIELD_INT64" else np.float64).tolist()
+    return widened
 
 
 def _column(values: list[Any], name: str, arrow_type: Any) -> Any:

@@ -4,11 +4,13 @@
 * The judge of a service in any language: `check_service`, which `sfs spi check` prints.
 * A plugin that asks a service: features as messages carry them, and the retry options. The records and the type table
   are those of predefined features, and `retry` means to a plugin what it means to peers.
+* `MISSING_ROWS`, the header entry with which such a plugin asks which ids have no row, and a service says so.
 * Options of plugins: `Seconds` (also as '500 ms'), `HeaderName`, `HeaderValue`.
 """
 
 from __future__ import annotations
 
+from sfs_core.codec.execution import MISSING_ROWS
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue, batch_of_features, field_type
 from sfs_core.config.option_types import HeaderName, HeaderValue, Seconds
 from sfs_core.config.schema import Retry
@@ -19,6 +21,7 @@ from sfs_core.spi.messages import FetchContext, SpiCode, SpiError
 from sfs_core.spi.openapi import openapi_document
 
 __all__ = [
+    "MISSING_ROWS",
     "FailureKind",
     "Feature",
     "FeatureField",

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from sfs_core.codec.dialect import from_json
+from sfs_core.codec.execution import MISSING_ROWS
 from sfs_core.codec.features import FIELD_TYPE_NAMES, VALUE_LISTS, FeatureField
 from sfs_core.proto import spis_pb2
 
@@ -84,11 +85,19 @@ class FetchContext:
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """One request: features and ids wanted, in order; ids may repeat."""
+    """One request.
+
+    Args:
+        ids: wanted, in order; they may repeat.
+        fields: the features wanted.
+        context: what else it says.
+        report_missing: whether it asks which ids are not known, rather than for an error.
+    """
 
     ids: list[str]
     fields: list[FeatureField]
     context: FetchContext
+    report_missing: bool = False
 
 
 def read_request(body: bytes, max_rows: int) -> FetchRequest:
@@ -112,10 +121,10 @@ def read_request(body: bytes, max_rows: int) -> FetchRequest:
         raise SpiError(SpiCode.INVALID_ARGUMENT, f"{'feature_fields' if ids else 'param.query_datas'} is empty")
     if len(ids) > max_rows:
         raise SpiError(SpiCode.INVALID_ARGUMENT, f"{len(ids)} ids are asked for, {max_rows} are the most")
-    context = FetchContext(
-        message.model_service_id, message.party_id, message.param.query_context, dict(message.header.data)
-    )
-    return FetchRequest(ids, fields, context)
+    headers = dict(message.header.data)
+    report_missing = headers.pop(MISSING_ROWS, "") == "1"
+    context = FetchContext(message.model_service_id, message.party_id, message.param.query_context, headers)
+    return FetchRequest(ids, fields, context, report_missing)
 
 
 def error_answer(code: SpiCode, message: str) -> bytes:
@@ -127,27 +136,39 @@ def answer_of(request: FetchRequest, result: FetchResult) -> bytes:
     """The body of the answer that a fetch's result makes, checked.
 
     Raises:
-        SpiError: ids are not known (NOT_FOUND), a feature is not there (INVALID_ARGUMENT), or what the fetch returned
-            is no value of the feature's type, or not one per id (INTERNAL_ERROR; names feature and row).
+        SpiError: ids are not known and the request does not ask which (NOT_FOUND), a feature is not there
+            (INVALID_ARGUMENT), or what the fetch returned is no value of the feature's type, or not one per id
+            (INTERNAL_ERROR; names feature and row).
     """
-    columns = result if isinstance(result, Mapping) else _columns(request, result)
+    headers, count = dict(request.context.answer_headers), len(request.ids)
+    if isinstance(result, Mapping):
+        columns = result
+    else:
+        known = _known_rows(request, result)
+        if len(known) < count:
+            headers[MISSING_ROWS] = "".join("1" if row is None else "0" for row in result)
+        columns, count = _columns(request, known), len(known)
     features = [
         {"field": {"name": each.name, "type": each.type}, "value": {VALUE_LISTS[str(each.type)]: values}}
         for each in request.fields
-        for values in [_values(each, columns, len(request.ids))]
+        for values in [_values(each, columns, count)]
     ]
-    header = {"data": request.context.answer_headers}
+    header = {"data": headers}
     return msgspec.json.encode({"header": header, "status": {"code": SpiCode.OK, "msg": ""}, "features": features})
 
 
-def _columns(request: FetchRequest, rows: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
+def _known_rows(request: FetchRequest, rows: Sequence[Mapping[str, Any] | None]) -> list[Mapping[str, Any]]:
     if len(rows) != len(request.ids):
         raise SpiError(SpiCode.INTERNAL_ERROR, f"the fetch returned {len(rows)} rows for {len(request.ids)} ids")
     known = [row for row in rows if row is not None]
-    if len(known) < len(rows):
+    if len(known) < len(rows) and not request.report_missing:
         raise SpiError(SpiCode.NOT_FOUND, f"{len(rows) - len(known)} of {len(rows)} ids are not known")
+    return known
+
+
+def _columns(request: FetchRequest, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     names = [each.name for each in request.fields]
-    return {name: [row.get(name) for row in known] for name in names if any(name in row for row in known)}
+    return {name: [row.get(name) for row in rows] for name in names if not rows or any(name in row for row in rows)}
 
 
 def _values(wanted: FeatureField, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfs_core.spi import FetchContext, SpiApp, SpiCode, SpiError, spi_app
+from sfs_core.spi import MISSING_ROWS, FetchContext, SpiApp, SpiCode, SpiError, spi_app
 from sfs_core.spi.messages import PATHS
 
 TABLE = {"u1": {"age": 31, "rate": 0.5}, "u2": {"age": 54, "rate": 1.25}}
@@ -157,6 +157,25 @@ def test_fetches_that_fail(error: Exception, code: int, text: str, caplog: pytes
 def test_ids_that_are_not_known_are_counted_and_not_told() -> None:
     _, answer = call(spi_app(by_row), ask(["u1", "s3cret", "nobody"]))
     assert answer == {"status": {"code": 5, "msg": "2 of 3 ids are not known"}}
+
+
+@pytest.mark.parametrize("known", [["u1"], []])
+def test_ids_that_are_not_known_are_marked_where_asked(known: list[str]) -> None:
+    seen: list[FetchContext] = []
+
+    def fetch(ids: Any, fields: Any, context: FetchContext) -> Any:
+        seen.append(context)
+        return by_row(ids, fields, context)
+
+    _, answer = call(spi_app(fetch), ask(["nobody", *known, "x"], header={"data": {MISSING_ROWS: "1", "tenant": "t"}}))
+    assert answer["status"]["code"] == 0
+    assert answer["header"]["data"] == {MISSING_ROWS: "1" + "0" * len(known) + "1"}
+    assert [list(each["value"].values()) for each in answer["features"]] == [
+        [[TABLE[id_][each["name"]] for id_ in known]] for each in FIELDS
+    ]
+    assert seen[0].headers == {"tenant": "t"}
+    _, answer = call(spi_app(fetch), ask(["u1"], header={"data": {MISSING_ROWS: "1"}}))
+    assert answer["header"]["data"] == {}
 
 
 def test_tokens() -> None:

@@ -9,14 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from sfs_core import Batch, ErrorCode, FeatureError, FeatureQuery, FeatureResult, Schema
-from sfs_core.spi import batch_of_features, field_type
+from sfs_core.spi import MISSING_ROWS, batch_of_features, field_type
 
 __all__ = ["TRACE_KEYS", "AnswerReader", "RequestWriter"]
 
 TRACE_KEYS: Final = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
-MISSING_ROWS: Final = "sfs-missing-rows"
-"""A header entry of answers, which the reference passes over: 1 for each id without a row and 0 for the others, in
-order. The features then have values for the others only."""
 _PLACE: Final = re.compile(r"at `(\$[^`]*)`$")
 _LISTS: Final[Mapping[str, Any]] = {
     "i32s": list[int],
@@ -66,18 +63,22 @@ class RequestWriter:
         party: this party's id.
         schema: the features to ask for.
         allowed: names of the header entries that go along besides the tracing ones; None for all.
+        report_missing: whether the service is asked to say which ids it has no row for.
 
     Raises:
         FeatureError: a feature's type cannot be sent (code 3).
     """
 
-    def __init__(self, service: str, party: str, schema: Schema, allowed: Sequence[str] | None) -> None:
+    def __init__(
+        self, service: str, party: str, schema: Schema, allowed: Sequence[str] | None, *, report_missing: bool = False
+    ) -> None:
         self._service = service
         self._party = party
         self._fields = [
             _Field(name, field_type(type_, name)) for name, type_ in zip(schema.names, schema.types, strict=True)
         ]
         self._allowed = None if allowed is None else frozenset(allowed)
+        self._own = {MISSING_ROWS: "1"} if report_missing else {}
 
     def write(self, query: FeatureQuery) -> bytes:
         """The request's body.
@@ -88,6 +89,7 @@ class RequestWriter:
         given = query.headers
         data = {key: given[key] for key in TRACE_KEYS if key in given}
         data |= {key: value for key, value in given.items() if self._allowed is None or key in self._allowed}
+        data |= self._own
         param = _Param(query.ids, query.context)
         try:
             return msgspec.json.encode(_Request(_Header(data), self._service, self._party, self._fields, param))
@@ -117,11 +119,13 @@ class AnswerReader:
     Args:
         schema: the features needed.
         warn: told, once, that answers hold more than the protocol has.
+        widen: whether narrower numbers are taken where nothing is lost.
     """
 
-    def __init__(self, schema: Schema, warn: Callable[[str], None]) -> None:
+    def __init__(self, schema: Schema, warn: Callable[[str], None], *, widen: bool = False) -> None:
         self._schema = schema
         self._warn = warn
+        self._widen = widen
         self._strict = _answers(known_only=True)
         self._lenient = _answers(known_only=False)
         self._warned = False
@@ -167,7 +171,7 @@ class AnswerReader:
 
     def _batch(self, features: Sequence[Any], num_rows: int) -> Batch:
         named = (found for found in features if found.field is not None)
-        return batch_of_features(named, self._schema, num_rows)
+        return batch_of_features(named, self._schema, num_rows, widen=self._widen)
 
 
 def _missing_rows(marks: str, num_rows: int) -> list[bool]:

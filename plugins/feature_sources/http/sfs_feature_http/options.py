@@ -19,10 +19,13 @@ _OWN_HEADERS: Final = {"content-type", "content-length", "content-encoding", "tr
 class HttpConfig(PluginConfig):
     """Where the feature service is, and how it is asked."""
 
-    endpoint: str
-    """The URL that is posted to; without a scheme, http:// is meant."""
+    endpoint: str | list[str]
+    """The URL that is posted to, or several that are used in turn; without a scheme, http:// is meant."""
     resolve_all: bool = False
-    """Whether all addresses of the endpoint's host name are used in turn, looked up anew every few seconds."""
+    """Whether all addresses of an endpoint's host name are used in turn, looked up anew every few seconds."""
+    widen: bool = False
+    """Whether numbers of a narrower type than the model's are taken, where nothing is lost: int32 as int64 or double,
+    float as double."""
     headers: list[str] | None = None
     """Names of the entries of a request's header that the service is told, besides those for tracing; without this
     option, all."""
@@ -52,18 +55,22 @@ class HttpConfig(PluginConfig):
     retry: Retry = Retry()
     """When a fetch is tried again."""
 
+    @property
+    def endpoints(self) -> list[str]:
+        """The URLs."""
+        return [self.endpoint] if isinstance(self.endpoint, str) else self.endpoint
+
     @field_validator("endpoint")
     @classmethod
-    def _absolute(cls, endpoint: str) -> str:
-        try:
-            url = URL(endpoint if "://" in endpoint else f"http://{endpoint}")
-        except ValueError:
-            raise ValueError("this is no URL") from None
-        if url.scheme not in {"http", "https"} or not url.host or url.fragment:
-            raise ValueError("a URL http://… or https://… is expected")
-        if url.user is not None or url.password is not None:
-            raise ValueError("user and password are options of their own")
-        return str(url)
+    def _absolute(cls, endpoint: str | list[str]) -> str | list[str]:
+        if isinstance(endpoint, str):
+            return _absolute_url(endpoint)
+        if not endpoint:
+            raise ValueError("at least one URL is expected")
+        found = [_absolute_url(each) for each in endpoint]
+        if len(set(found)) < len(found):
+            raise ValueError("a URL stands here twice")
+        return found
 
     @field_validator("http_headers")
     @classmethod
@@ -84,6 +91,18 @@ class HttpConfig(PluginConfig):
             raise ValueError("only one of `token`, `user` and an Authorization header can be sent")
         if self.key_file is not None and self.certificate_file is None:
             raise ValueError("`key_file` needs `certificate_file`")
-        if (self.ca_file or self.certificate_file) and not self.endpoint.startswith("https://"):
-            raise ValueError("certificates need TLS: an endpoint https://…")
+        if (self.ca_file or self.certificate_file) and not all(each.startswith("https://") for each in self.endpoints):
+            raise ValueError("certificates need TLS: endpoints https://…")
         return self
+
+
+def _absolute_url(endpoint: str) -> str:
+    try:
+        url = URL(endpoint if "://" in endpoint else f"http://{endpoint}")
+    except ValueError:
+        raise ValueError("this is no URL") from None
+    if url.scheme not in {"http", "https"} or not url.host or url.fragment:
+        raise ValueError("a URL http://… or https://… is expected")
+    if url.user is not None or url.password is not None:
+        raise ValueError("user and password are options of their own")
+    return str(url)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import ssl
+from contextlib import suppress
 from typing import Final
 
 from yarl import URL
@@ -43,7 +44,7 @@ class HttpFeatureSource(FeatureSource):
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         super().__init__(config, context)
         self._requests: RequestWriter | None = None
-        self._answers = AnswerReader(self.schema, context.logger.warning)
+        self._answers = AnswerReader(self.schema, context.logger.warning, widen=self.config.widen)
         self._tls: ssl.SSLContext | None = None
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,7 +56,13 @@ class HttpFeatureSource(FeatureSource):
             SfsError: a feature's type cannot be sent, or a certificate cannot be used (code 3).
         """
         self._tls = self._tls_context()
-        self._requests = RequestWriter(self.context.service, self.context.party, self.schema, self.config.headers)
+        self._requests = RequestWriter(
+            self.context.service,
+            self.context.party,
+            self.schema,
+            self.config.headers,
+            report_missing=self.context.report_missing,
+        )
 
     def close(self) -> None:
         """Close all connections, on the event loop that they belong to."""
@@ -70,15 +77,23 @@ class HttpFeatureSource(FeatureSource):
             loop.run_until_complete(client.close())
 
     def check(self) -> None:
-        """Connect to the endpoint, without a request: any request would fetch something.
+        """Connect to the endpoints until one is there, without a request: any request would fetch something.
 
         Raises:
-            SfsError: it cannot be reached, or shows no certificate that is trusted (code 4).
+            SfsError: none can be reached, or shows a certificate that is trusted (code 4).
         """
-        url, tls = URL(self.config.endpoint), self._tls_context()
+        tls = self._tls_context()
+        *others, last = map(URL, self.config.endpoints)
+        for url in others:
+            with suppress(SfsError):
+                self._connect(url, tls)
+                return
+        self._connect(last, tls)
+
+    def _connect(self, url: URL, tls: ssl.SSLContext | None) -> None:
         try:
             with socket.create_connection((url.host, url.port), self.config.connect_timeout) as connection:
-                if tls is not None:
+                if tls is not None and url.scheme == "https":
                     tls.wrap_socket(connection, server_hostname=url.host).close()
         except OSError as error:
             raise SfsError(
@@ -103,14 +118,14 @@ class HttpFeatureSource(FeatureSource):
         answer = await self._client.post(body, _trace_headers(query))
         try:
             return self._answers.read(answer, len(query.ids))
-        except FeatureError as error:  # of several ids, it does not say which
+        except FeatureError as error:  # from a service that does not report: of several ids, it does not say which
             if error.code != ErrorCode.FS_NOT_FOUND or len(query.ids) > 1 or not self.context.report_missing:
                 raise
             return FeatureResult(Batch.from_rows(self.schema, []), missing=[True])
 
     def _tls_context(self) -> ssl.SSLContext | None:
         config = self.config
-        if not config.endpoint.startswith("https://"):
+        if not any(each.startswith("https://") for each in config.endpoints):
             return None
         ca_file, certificate, key = (
             None if file is None else self.context.resolve(file)

@@ -51,7 +51,3 @@ class TestContract(FeatureSourceContract):
             options_at=lambda host, port: {"endpoint": f"http://{host}:{port}/{PATH}", "timeout": 0.3},
             secrets=("t0ken-4711",),
         )
-
-    @pytest.mark.xfail(strict=True, reason="a batch that a service refuses as a whole does not say which ids it lacks")
-    def test_rows_that_are_not_there_are_reported_where_asked(self, case):
-        super().test_rows_that_are_not_there_are_reported_where_asked(case)

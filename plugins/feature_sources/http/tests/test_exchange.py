@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -73,6 +74,40 @@ async def test_defaults_are_omitted_and_headers_listed(make, service):
     assert none["param"] == {"query_datas": ["u7", "u9"]}
     assert none["header"] == {"data": {"X-B3-TraceId": "0af7"}}
     assert listed["header"] == {"data": {"X-B3-TraceId": "0af7", "x-tenant": "t1"}}
+
+
+def test_narrower_numbers_are_taken_where_asked():
+    schema = Schema([("i", pa.int64()), ("d", pa.float64()), ("f", pa.float64())])
+    body = json.dumps(
+        answer(
+            feature("i", 2, {"i32s": [-(2**31), 7]}),
+            feature("d", "FIELD_INT32", {"i32s": [3, -4]}),
+            feature("f", "FIELD_FLOAT", {"fs": [0.1, -2.5]}),
+        )
+    ).encode()
+    rows = AnswerReader(schema, pytest.fail, widen=True).read(body, 2).batch.rows()
+    assert rows == [(-(2**31), 3.0, float(np.float32(0.1))), (7, -4.0, -2.5)]
+    with pytest.raises(SfsError, match="'i' is FIELD_INT32, FIELD_INT64 is needed"):
+        read(body, schema)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "wanted"),
+    [
+        ("FIELD_INT64", {"i64s": [1]}, pa.int32()),
+        ("FIELD_INT64", {"i64s": [1]}, pa.float64()),
+        ("FIELD_INT32", {"i32s": [1]}, pa.float32()),
+        ("FIELD_DOUBLE", {"ds": [1.0]}, pa.float32()),
+        ("FIELD_BOOL", {"bs": [True]}, pa.int32()),
+        ("FIELD_STRING", {"ss": ["1"]}, pa.float64()),
+        ("FIELD_INT32", {"i32s": [2**31]}, pa.int64()),
+        ("FIELD_FLOAT", {"fs": [3.5e38]}, pa.float64()),
+    ],
+)
+def test_nothing_is_widened_that_might_lose(type_, value, wanted):
+    body = json.dumps(answer(feature("x", type_, value))).encode()
+    with pytest.raises(SfsError, match=r"is needed|out of range"):
+        AnswerReader(Schema([("x", wanted)]), pytest.fail, widen=True).read(body, 1)
 
 
 async def test_every_type_that_can_be_asked_for(make, service):

@@ -14,7 +14,7 @@ import time
 import pyarrow as pa
 import pytest
 import sfs_feature_http
-import sfs_feature_http.client as client_module
+import sfs_feature_http.endpoints as endpoints_module
 from pydantic import ValidationError
 from sfs_feature_http.source import HttpConfig
 
@@ -175,11 +175,52 @@ async def test_all_addresses_of_a_name_are_used_in_turn(make, service, monkeypat
     assert len(service.asked) == len(other.asked) == 2
     assert {asked.headers["host"] for asked in service.asked} == {f"features.test:{service.port}"}
     found[1][4] = ("127.0.0.3", service.port)  # nobody is there
-    monkeypatch.setattr(client_module, "_RESOLVE_SECONDS", 0.0)
+    monkeypatch.setattr(endpoints_module, "_RESOLVE_SECONDS", 0.0)
     source = make(X, f"http://features.test:{service.port}/features", resolve_all=True, retry={"retries": 1})
     for _ in range(4):
         assert await works(source)
     await other.stop()
+
+
+@pytest.fixture
+async def other():
+    """Another service."""
+    made = Service()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_endpoints_are_used_in_turn(make, service, other):
+    service.answers = other.answers = [GOOD]
+    source = make(X, service, endpoint=[service.endpoint, other.endpoint])
+    for _ in range(6):
+        assert await works(source)
+    assert len(service.asked) == len(other.asked) == 3
+    await asyncio.to_thread(source.check)
+
+
+async def test_an_endpoint_that_is_gone_rests(make, service, other, monkeypatch):
+    service.answers = other.answers = [GOOD]
+    gone = other.endpoint
+    await other.stop()
+    source = make(X, service, endpoint=[gone, service.endpoint], retry={"retries": 1, "interval": 0.001})
+    rests, rest = [], endpoints_module.Endpoints.rest
+
+    def count(self, endpoint):
+        rests.append(str(endpoint.url))
+        rest(self, endpoint)
+
+    monkeypatch.setattr(endpoints_module.Endpoints, "rest", count)
+    for _ in range(6):
+        assert await works(source)
+    assert len(service.asked) == 6
+    assert rests == [gone], "it was tried again while it rests"
+    await asyncio.to_thread(source.check)
+    only = make(X, gone, endpoint=[gone, gone + "/2"], retry={"retries": 3, "interval": 0.001})
+    assert (await fails(only, "cannot be reached")).where == f"{gone}, {gone}/2"
+    with pytest.raises(SfsError, match="cannot be reached"):
+        await asyncio.to_thread(only.check)
 
 
 async def test_a_name_that_nobody_has(make):
@@ -235,6 +276,10 @@ async def test_tls(make, certificates, resolve_all):
     [
         {"endpoint": ""},
         {"endpoint": "ftp://host"},
+        {"endpoint": []},
+        {"endpoint": ["http://host/x", "host/x"]},
+        {"endpoint": ["http://host/", "ftp://host"]},
+        {"endpoint": ["https://host/", "http://host/"], "ca_file": "ca.pem"},
         {"endpoint": "http://"},
         {"endpoint": "http://user:s3cret@host/"},
         {"endpoint": "http://host:s3cret/"},
