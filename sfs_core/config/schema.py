@@ -320,10 +320,13 @@ class FeatureCache(_Section):
 
 
 class FeaturePrecompute(_Section):
-    """What this party's operators make of a row, remembered from the first request for that row on."""
+    """What this party's operators make of a row, remembered."""
 
+    at: Literal["first_use", "load"] = "first_use"
+    """When a row is computed: as it is first asked for, or all when the model is loaded, before the party is ready."""
     max_memory: Bytes = 64 << 20
-    """Bytes that this may take, as estimated; the rows that were remembered first make room."""
+    """Bytes that this may take, as estimated; the rows that were remembered first make room. With `at: load` rows are
+    computed until it is used up."""
 
 
 class Features(_Section):

@@ -82,6 +82,10 @@ class CachedSource:
         """Whether the source is."""
         return self._source.static
 
+    def known_ids(self) -> Collection[str]:
+        """None: what is remembered here grows old."""
+        return ()
+
     def open(self) -> None:
         """Open the source.
 

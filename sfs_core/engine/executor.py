@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Executor as Pool
+from itertools import islice
 from math import inf
+from typing import Final
 
 from sfs_core.batch import Batch
 from sfs_core.block import PartyBlocks
@@ -22,6 +24,9 @@ from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 from sfs_core.sdk.operator import ComputeContext
 
 __all__ = ["Executor"]
+
+_ROWS_AHEAD: Final = 256
+"""So many are precomputed at a time."""
 
 
 class Executor:
@@ -92,6 +97,39 @@ class Executor:
                 code=ErrorCode.LOGIC_ERROR,
                 party=self.party,
             )
+
+    def precompute(self) -> int:
+        """Fill `precomputed`, if there is any, with what comes of the rows whose ids the source tells, as far as memory
+        goes; not while anything is executed.
+
+        Rows that the source or an operator refuses are left to be refused to those who ask for them.
+
+        Returns:
+            How many ids the source tells; 0 where it cannot.
+        """
+        source = self.features.source
+        if self.precomputed is None or source is None:
+            return 0
+        ids = source.known_ids()
+        left = iter(ids)
+        while not self.precomputed.full and (some := list(islice(left, _ROWS_AHEAD))):
+            self._precompute(self.precomputed, some)
+        return len(ids)
+
+    def _precompute(self, rows: PrecomputedRows, ids: Sequence[str]) -> None:
+        try:
+            found = self.features.fetch(FeatureQuery(list(ids)))
+            if not isinstance(found, FeatureResult):  # nothing waits here; but joined sources raise errors so
+                found = asyncio.run(_awaited(found))
+            outputs = self.plans[0].run(self._contexts[self.party], found.batch, {})
+        except SfsError:
+            if len(ids) > 1:
+                for id_ in ids:
+                    self._precompute(rows, [id_])
+            return
+        if found.missing is not None:
+            ids = [id_ for id_, is_missing in zip(ids, found.missing, strict=True) if not is_missing]
+        rows.learn(ids, outputs)
 
     def execute(self, call: ExecuteCall) -> ExecuteReply | Awaitable[ExecuteReply]:
         """Run one execution; the reply comes at once unless something must wait.
@@ -199,6 +237,10 @@ class Executor:
                     f"execution {plan.index} needs {expected} table(s) of node {name!r}, {found} came",
                     party=self.party,
                 )
+
+
+async def _awaited(found: Awaitable[FeatureResult]) -> FeatureResult:
+    return await found
 
 
 def _asked_by_peers(execution: Execution) -> bool:

@@ -1,4 +1,4 @@
-"""This party's part of the first execution, computed ahead: remembered by id, for rows that never change."""
+"""This party's part of the first execution, remembered by id or computed ahead, for rows that never change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def can_precompute(plan: Plan, operators: Mapping[str, Operator]) -> bool:
 
 
 class PrecomputedRows:
-    """Outputs of the first execution, by id; made of replies when an id is first asked for.
+    """Outputs of the first execution, by id; made of replies when an id is first asked for, or ahead.
 
     The rows that were remembered first make room.
 
@@ -45,11 +45,13 @@ class PrecomputedRows:
     Attributes:
         hits: calls that were answered from here.
         size: bytes in use, as estimated.
+        full: whether rows had to make room.
     """
 
     def __init__(self, schemas: Mapping[str, Schema], max_bytes: int) -> None:
         self.hits = 0
         self.size = 0
+        self.full = False
         self._schemas = dict(schemas)
         self._max_bytes = max_bytes
         self._form: _Form | None = None
@@ -78,6 +80,7 @@ class PrecomputedRows:
                 self._rows[id_] = row
                 self.size += self._form.size(row) + _bytes_of_id(id_)
         while self.size > self._max_bytes:
+            self.full = True
             id_ = next(iter(self._rows))
             self.size -= self._form.size(self._rows.pop(id_)) + _bytes_of_id(id_)
 

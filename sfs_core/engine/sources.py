@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +34,9 @@ class Source(Protocol):
     def static(self) -> bool:
         """Whether an id always has the same row."""
 
+    def known_ids(self) -> Collection[str]:
+        """Ids whose rows never change and are there at once; empty where it cannot tell them."""
+
     def open(self) -> None:
         """Make it ready."""
 
@@ -56,6 +59,7 @@ class PolicySource:
         self.schema = source.schema
         self.keeps_nulls = True  # those that are left
         self.open, self.close, self.check = source.open, source.close, source.check
+        self.known_ids = source.known_ids
 
     @property
     def row_count(self) -> int:
@@ -104,6 +108,11 @@ class JoinedSource:
     def static(self) -> bool:
         """Whether all parts are."""
         return all(part.static for part in self._parts)
+
+    def known_ids(self) -> Collection[str]:
+        """Those of the first part, if all parts can tell theirs."""
+        first, *others = [part.known_ids() for part in self._parts]
+        return first if all(others) else ()
 
     def open(self) -> None:
         """Open all; one that cannot be closes the others."""

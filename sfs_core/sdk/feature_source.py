@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar
@@ -95,6 +95,13 @@ class FeatureSource(ABC):
     def check(self) -> None:
         """Whether the source is up; raises an SfsError that says what is wrong. Called in a thread."""
 
+    def ids(self) -> Collection[str]:
+        """The ids that have a row, where a `static` source that only touches memory can tell them once it is open.
+
+        What follows from their rows may then be computed ahead (`features.precompute`). Empty: it cannot tell.
+        """
+        return ()
+
     @abstractmethod
     def fetch_rows(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """Look up `query.ids`: one row each, in their order, with the columns of `self.schema`.
@@ -107,6 +114,10 @@ class FeatureSource(ABC):
         """
 
     # ------------------------------------------------------------------ core's part
+    def known_ids(self) -> Collection[str]:
+        """What `ids` says, where their rows never change and are there at once; else nothing."""
+        return self.ids() if self.static and not (self.blocking or self._is_coroutine) else ()
+
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """What core calls: the checked result at once (memory-only source), else an awaitable of it.
 

@@ -154,14 +154,11 @@ def open_model(
     )
     if metrics is None and config.logging.slow is None:
         executor = Executor(*arguments)
+        _precompute(service, executor)
     else:
         executor = ObservedExecutor(*arguments)
+        _precompute(service, executor)
         executor.observe(service.config.service, metrics)
-    if precompute is not None and executor.precomputed is None:
-        logger.warning(
-            "%s: nothing is precomputed: an operator of the first execution does not say that it works row by row",
-            service.config.service,
-        )
     info = model_info(checked.model)
     version = model_version(info, service.config.model.version)
     return ServedModel(
@@ -174,3 +171,21 @@ def open_model(
         Package(service.config.model.source.path, checked.model.digest, service.config.model.version),
         per_row=features is not None and features.missing == "per_row",
     )
+
+
+def _precompute(service: LoadedService, executor: Executor) -> None:
+    """What the config asks to be computed ahead; the log says why something is not."""
+    features, name = service.config.features, service.config.service
+    if features is None or features.precompute is None:
+        return
+    if executor.precomputed is None:
+        logger.warning(
+            "%s: nothing is precomputed: an operator of the first execution does not say that it works row by row", name
+        )
+    elif features.precompute.at == "load":
+        ids = executor.precompute()
+        rows = executor.precomputed
+        if not ids:
+            logger.warning("%s: nothing is computed ahead: a feature source does not tell its ids", name)
+        else:
+            logger.info("%s: %d of %d rows computed ahead, %d bytes", name, len(rows), ids, rows.size)

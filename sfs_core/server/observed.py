@@ -282,6 +282,7 @@ class ObservedSource:
         self._tell = tell
         self.schema = source.schema
         self.open, self.close, self.check = source.open, source.close, source.check
+        self.known_ids = source.known_ids
 
     @property
     def row_count(self) -> int:

@@ -272,6 +272,16 @@ class FeatureSourceContract(SourceContract):
                 assert plain_rows(other.batch) == plain_rows(one.batch)
                 assert not other.headers
 
+    @on_event_loop
+    async def test_the_ids_that_it_tells_have_rows(self, case: FeatureSourceCase) -> None:
+        """`ids` of a source whose rows never change has those that can be looked up."""
+        async with self.opened(case) as source:
+            ids = list(source.known_ids())
+            if not ids:
+                pytest.skip("it tells no ids whose rows never change and are there at once")
+            assert set(case.rows) <= set(ids), "it does not tell an id that has a row"
+            assert not any((await _fetch_result(source, ids[:_MANY])).missing or ()), "it tells an id without a row"
+
     # ------------------------------------------------------------------------------------ rules: at a time
     @on_event_loop
     async def test_concurrent_fetches_do_not_mix(self, case: FeatureSourceCase) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,20 @@ class Static(FeatureSource):
         there = [id_ for id_ in query.ids if "-" not in id_]
         rows = [tuple(float(int(id_) * 7 % 16 + len(name)) for name in self.schema.names) for id_ in there]
         return FeatureResult(Batch.from_rows(self.schema, rows), self.headers, ["-" in id_ for id_ in query.ids])
+
+
+class Listed(Static):
+    """The same, but it tells its ids; with the row of `refused` something is wrong."""
+
+    refused = ""
+
+    def ids(self) -> Collection[str]:
+        return ["1", "2", "-6", "3", "4", "5"]
+
+    def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
+        if self.refused in query.ids:
+            raise FeatureError("a row holds something else")
+        return super().fetch_rows(query)
 
 
 class Later(Static):
@@ -172,6 +186,51 @@ def test_known_rows_are_not_fetched_again_whoever_asks(model: Any, pool: ThreadP
     assert (remembering.precomputed.hits, len(remembering.precomputed)) == (1, 3)
 
 
+def listed(schema: Schema) -> JoinedSource:
+    fields = list(zip(schema.names, schema.types, strict=True))
+    return JoinedSource(schema, [Listed(Schema(fields[:1])), Listed(Schema(fields[1:]))])
+
+
+@pytest.mark.parametrize("model", [linear, trees])
+@pytest.mark.parametrize("source", [Listed, listed])
+@pytest.mark.parametrize("refused", ["", "3"])
+def test_rows_are_computed_ahead(
+    model: Any, source: Any, refused: str, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = model()
+    made = PolicySource(source(checked.feature_schema), leave_out)
+    fresh, ahead = executor(checked, made, pool, 0), executor(checked, made, pool)
+    expected = {id_: shown(run(fresh, [id_])) for id_ in "12345"}
+    monkeypatch.setattr(Listed, "refused", refused)
+    assert ahead.precompute() == 6
+    assert ahead.precomputed is not None
+    monkeypatch.setattr(Listed, "refused", "2")
+    for id_ in set("12345") - {refused}:
+        assert shown(run(ahead, [id_])) == expected[id_]
+    assert ahead.precomputed.hits == len(ahead.precomputed) == 5 - bool(refused)
+    assert run(ahead, ["1", "-6"]).missing == [False, True]
+
+
+def test_no_more_is_computed_ahead_than_there_is_memory_for(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Listed, "ids", lambda self: [str(i) for i in range(10_000)])
+    checked = linear()
+    source = Listed(checked.feature_schema)
+    ahead = executor(checked, source, pool, 700)
+    assert ahead.precompute() == 10_000
+    assert ahead.precomputed is not None
+    assert 0 < ahead.precomputed.size <= 700
+    assert source.asked == 1
+
+
+@pytest.mark.parametrize("source", [Static, joined])
+def test_nothing_is_computed_ahead_of_sources_that_tell_no_ids(source: Any, pool: ThreadPoolExecutor) -> None:
+    checked = linear()
+    ahead = executor(checked, source(checked.feature_schema), pool)
+    assert ahead.precompute() == len(ahead.precomputed or ()) == 0
+
+
 def test_missing_rows_and_rows_with_header_entries_are_not_kept(pool: ThreadPoolExecutor) -> None:
     checked = linear()
     remembering = executor(checked, Static(checked.feature_schema), pool)
@@ -213,8 +272,8 @@ def test_errors_are_those_of_the_request(pool: ThreadPoolExecutor) -> None:
 
 def test_servers_precompute_where_a_config_asks_for_it(tmp_path: Path) -> None:
     files = linear_files(tmp_path, ["a", "b"], {"alice": {"x": [1.0, 2.0]}, "bob": {"y": [10.0, 20.0]}})
-    for party in PARTIES:
-        files.configs[party]["services"][0]["features"]["precompute"] = {"max_memory": 1 << 20}
+    for party, at in zip(PARTIES, ["load", "first_use"], strict=True):
+        files.configs[party]["services"][0]["features"]["precompute"] = {"max_memory": 1 << 20, "at": at}
     body = {"service_spec": {"id": "linear"}, "fs_params": {p: {"query_datas": ["b", "a"]} for p in PARTIES}}
     with files.running() as parties:
         answers = [
@@ -223,6 +282,8 @@ def test_servers_precompute_where_a_config_asks_for_it(tmp_path: Path) -> None:
         ]
     assert [[row["scores"][0]["value"] for row in answer["results"]] for answer in answers] == [[22.5, 11.5]] * 2
     assert all("precomputed" not in party.log.read_text() for party in parties.values())
+    ahead = ["2 of 2 rows computed ahead" in parties[party].log.read_text() for party in PARTIES]
+    assert ahead == [True, False]
 
 
 def test_a_source_must_say_that_its_rows_never_change(tmp_path: Path) -> None:

@@ -224,6 +224,14 @@ class FollowsTenant(Honest):
         return super().fetch_rows(others)
 
 
+class TellsIdsWithoutRows(Honest):
+    breaks = "the_ids_that_it_tells_have_rows"
+    static = True
+
+    def ids(self):
+        return [*ROWS, "none of them"]
+
+
 class Sleeps(Honest):
     breaks = "a_source_that_does_not_block_does_not_wait"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -65,6 +65,10 @@ class CsvFeatureSource(FeatureSource):
         # The first take from an Arrow array imports pyarrow.compute: not while a request waits.
         self._table.take([0] if self._index else [])
         self.context.logger.info("%s: %d rows", file.path, len(self._index))
+
+    def ids(self) -> Collection[str]:
+        """The id column."""
+        return self._index.keys()
 
     def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
         """The rows of the ids.
