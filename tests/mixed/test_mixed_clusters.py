@@ -12,12 +12,14 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.cases import Case, load_case
+from tests.support.certificates import Certificates
 from tests.support.processes import SFS, Party, reference_configs, wait_for
 
 pytestmark = [pytest.mark.mixed, pytest.mark.timeout(300)]
@@ -38,6 +40,7 @@ ENCRYPTED = [
     "packages/pre_woe_sgd_he",
     "packages/xgb_logistic_he",
 ]
+PROTOCOLS = ["baidu_std", "http", "h2:grpc"]
 SECONDS = 120
 
 
@@ -109,14 +112,45 @@ def _scores(result: Path) -> np.ndarray:
     return np.array([float(row[column]) for row in rows])
 
 
-@pytest.mark.parametrize("protocol", ["baidu_std", "http", "h2:grpc"])
+def _secure(configs: Mapping[str, tuple[Path, int]], certificates: Certificates) -> None:
+    """Mutual TLS, with the reference's options for it."""
+    for party, (path, _) in configs.items():
+        files = certificates.files(party)
+        names = {
+            "certificatePath": files.certificate_file,
+            "privateKeyPath": files.key_file,
+            "caFilePath": files.ca_file,
+        }
+        tls = {option: str(file) for option, file in names.items()}
+        config = json.loads(path.read_text())
+        config["serverConf"]["tlsConfig"] = config["clusterConf"]["channelDesc"]["tlsConfig"] = tls
+        path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", [*CASES, *ENCRYPTED])
 def test_the_reference_asks_and_ours_helps(
     name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
 ) -> None:
     case = load_case(cases, name)
+    _reference_asks(case, _configs(case, protocol, tmp_path), tmp_path, inferencer)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_reference_asks_over_tls(
+    protocol: str, cases: Path, tmp_path: Path, inferencer: Path, certificates: Certificates
+) -> None:
+    case = load_case(cases, CASES[0])
     configs = _configs(case, protocol, tmp_path)
-    result = tmp_path / "scores.csv"
+    _secure(configs, certificates)
+    log = _reference_asks(case, configs, tmp_path, inferencer)
+    assert "called without TLS" not in log
+    assert "the communication port has no TLS" not in log
+
+
+def _reference_asks(case: Case, configs: Mapping[str, tuple[Path, int]], folder: Path, inferencer: Path) -> str:
+    """Have the reference score with our help; what ours logged."""
+    result = folder / "scores.csv"
     ours = Party(*configs["bob"], ["--bulk-requester", "alice"])
     reference = _start_reference(inferencer, configs["alice"][0], "alice", "alice", result)
     try:
@@ -126,17 +160,31 @@ def test_the_reference_asks_and_ours_helps(
     finally:
         ours.kill()
         reference.kill()
+    return ours.log.read_text()
 
 
-@pytest.mark.parametrize("protocol", ["baidu_std", "http", "h2:grpc"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", [*CASES, *ENCRYPTED])
 def test_ours_asks_and_the_reference_helps(
     name: str, protocol: str, cases: Path, tmp_path: Path, inferencer: Path
 ) -> None:
     case = load_case(cases, name)
+    _ours_asks(case, _configs(case, protocol, tmp_path), tmp_path, inferencer)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_ours_asks_over_tls(
+    protocol: str, cases: Path, tmp_path: Path, inferencer: Path, certificates: Certificates
+) -> None:
+    case = load_case(cases, CASES[0])
     configs = _configs(case, protocol, tmp_path)
-    result = tmp_path / "scores.csv"
-    reference = _start_reference(inferencer, configs["bob"][0], "bob", "alice", tmp_path / "none.csv")
+    _secure(configs, certificates)
+    _ours_asks(case, configs, tmp_path, inferencer)
+
+
+def _ours_asks(case: Case, configs: Mapping[str, tuple[Path, int]], folder: Path, inferencer: Path) -> None:
+    result = folder / "scores.csv"
+    reference = _start_reference(inferencer, configs["bob"][0], "bob", "alice", folder / "none.csv")
     try:
         ours = subprocess.run(
             [SFS, "bulk", configs["alice"][0], result, "--block-rows", "64"],
