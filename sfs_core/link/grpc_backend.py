@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sfs_core.link.connection import NEVER, Connection, ListenerState
+from sfs_core.link.plain_http2 import FirstRequest, refusal
 from sfs_core.link.splice import GrpcEnd, SpliceEnd
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ __all__ = ["GrpcBackend", "SplicedConnection"]
 
 _log = logging.getLogger("sfs.link")
 _ANSWER_SECONDS: Final = 1.0
-"""How long the last answers may take to leave when the server stops."""
+"""How long the last answers may take to leave when the server stops, and a refusal otherwise."""
 
 
 class GrpcBackend:
@@ -125,6 +126,8 @@ class SplicedConnection(SpliceEnd, Connection):
         super().__init__(state)
         self._backend = backend
         self._connecting: asyncio.Task[None] | None = None
+        self._first: FirstRequest | None = FirstRequest()
+        self._refused = False
         self.name = ""
         """Of the unix socket that it is spliced with."""
 
@@ -152,8 +155,35 @@ class SplicedConnection(SpliceEnd, Connection):
             _log.error("gRPC cannot be served: %s: %s", type(error).__name__, error)
             self.abort()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        first = self._first
+        if first is not None:
+            begins = first.is_empty
+            stream = first.feed(data)
+            if stream is not None:
+                self._refuse(refusal(stream, acknowledge=begins))
+                return
+            if first.known:
+                self._first = None
+        super().data_received(data)
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer what is not gRPC; the client has a moment to read it, since closing at once could take it away."""
+        _log.warning("%s speaks HTTP/2 without gRPC (the protocol h2), which is not served; it is told so", self.peer)
+        self._refused = True
+        self._give_up()
+        self.part()
+        self.write(answer)
+        self.let_read(True)
+        self.set_deadline(_ANSWER_SECONDS)
+
+    def _give_up(self) -> None:
         if self._connecting is not None:
             self._connecting.cancel()
         self._backend.forget(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._give_up()

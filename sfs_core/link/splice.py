@@ -70,6 +70,13 @@ class SpliceEnd(asyncio.Protocol):
         if self._other is not None:
             self._other.let_read(True)
 
+    def part(self) -> None:
+        """Let go of the other connection, which is closed."""
+        other, self._other = self._other, None
+        if other is not None:
+            other._other = None
+            other.finish()
+
     # ------------------------------------------------------------ for the other end
     def put(self, data: bytes) -> None:
         """Send."""
