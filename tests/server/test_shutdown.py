@@ -8,6 +8,10 @@ import signal
 import threading
 from pathlib import Path
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from sfs_core.proto.apis_pb2 import PredictRequest, PredictResponse
 from tests.support.clusters import linear_files
 from tests.support.processes import wait_for
 
@@ -50,14 +54,46 @@ class Caller(threading.Thread):
             connection.close()
 
 
+class GrpcCaller(threading.Thread):
+    """Asks over one gRPC connection, until that cannot be had any more."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._target = f"127.0.0.1:{port}"
+        self.codes: list[int] = []
+        self.health: list[int] = []
+        self.ended_with: grpc.StatusCode | None = None
+
+    def run(self) -> None:
+        request = PredictRequest()
+        request.service_spec.id = "linear"
+        for party in PARTIES:
+            request.fs_params[party].query_datas.extend(IDS)
+        with grpc.insecure_channel(self._target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            predict = channel.unary_unary(
+                "/secretflow.serving.apis.PredictionService/Predict",
+                PredictRequest.SerializeToString,
+                PredictResponse.FromString,
+            )
+            health = health_pb2_grpc.HealthStub(channel)
+            try:
+                while True:
+                    self.health.append(health.Check(health_pb2.HealthCheckRequest(), timeout=20).status)
+                    self.codes.append(predict(request, timeout=20).status.code)
+            except grpc.RpcError as error:
+                self.ended_with = error.code()
+
+
 def test_a_party_that_ends_tells_load_balancers_and_answers_meanwhile(tmp_path: Path) -> None:
     files = linear_files(tmp_path, IDS, COLUMNS, shutdown={"notice": 1.0})
     with files.running() as parties:
         alice = parties["alice"]
         callers = [Caller(alice.service_port) for _ in range(3)]
-        for caller in callers:
-            caller.start()
-        wait_for(lambda: all(len(caller.answers) > 20 for caller in callers), "answers")
+        over_grpc = GrpcCaller(alice.service_port)
+        for thread in (*callers, over_grpc):
+            thread.start()
+        wait_for(lambda: all(len(caller.answers) > 20 for caller in callers), "answers", 120)
+        wait_for(lambda: len(over_grpc.codes) > 5, "answers over gRPC", 120)
         assert not any(closed for caller in callers for _, closed in caller.answers[:20])
         alice.process.send_signal(signal.SIGTERM)
 
@@ -69,6 +105,11 @@ def test_a_party_that_ends_tells_load_balancers_and_answers_meanwhile(tmp_path: 
         told = len(callers[0].answers)
         wait_for(lambda: len(callers[0].answers) > told + 20, "it answers meanwhile")
         assert alice.process.wait(timeout=60) == 0
+        over_grpc.join(timeout=60)
+        assert set(over_grpc.codes) == {1}
+        assert over_grpc.health[0] == health_pb2.HealthCheckResponse.SERVING
+        assert over_grpc.health[-1] == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert over_grpc.ended_with is grpc.StatusCode.UNAVAILABLE
         for caller in callers:
             caller.join(timeout=60)
             assert {code for code, _ in caller.answers} == {1}
