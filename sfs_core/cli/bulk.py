@@ -15,10 +15,10 @@ from sfs_core.cli.configs import plugin_directory_option, print_warnings
 from sfs_core.config.loader import load, read_config
 from sfs_core.errors import ConfigError
 from sfs_core.server.app import Server
-from sfs_core.server.bulk import score_in_bulk
+from sfs_core.server.bulk import SCORES_ALONE, ResultColumns, score_in_bulk
 from sfs_core.server.run import run_loop
 
-__all__ = ["command"]
+__all__ = ["command", "score"]
 
 
 @click.command("bulk", short_help="Score whole files that all parties hold in the same order.")
@@ -43,17 +43,24 @@ def command(config: Path, result: Path, block_rows: int, plugin_directories: tup
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("scoring", total=None)
         rows: int = run_loop(
-            _score(
+            score(
                 Server(loaded),
                 result,
                 block_rows,
-                lambda done, total: progress.update(bar, completed=done, total=total),
+                progress=lambda done, total: progress.update(bar, completed=done, total=total),
             )
         )
     click.echo(f"{rows} rows scored, see {result}")
 
 
-async def _score(server: Server, result: Path, block_rows: int, progress: Callable[[int, int], None]) -> int:
+async def score(
+    server: Server,
+    result: Path,
+    block_rows: int,
+    columns: ResultColumns = SCORES_ALONE,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> int:
+    """Start a server, score every row of the parties' files, and stop it; arguments as of `score_in_bulk`."""
     try:
         await server.start()
         (service,) = server.services
@@ -67,6 +74,7 @@ async def _score(server: Server, result: Path, block_rows: int, progress: Callab
             block_rows=block_rows,
             timeout=server.peer_timeout,
             progress=progress,
+            columns=columns,
         )
     finally:
         await server.stop()

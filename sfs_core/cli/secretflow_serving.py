@@ -17,7 +17,7 @@ from sfs_core.errors import ConfigError
 from sfs_core.observe.logs import configure_logs
 from sfs_core.server.start import run_servers
 
-__all__ = ["FLAGS", "main"]
+__all__ = ["FLAGS", "WITHOUT_EFFECT", "log_as", "main"]
 
 logger = logging.getLogger("sfs.cli")
 
@@ -31,7 +31,7 @@ FLAGS: Final[Mapping[str, Kind]] = {
     "workers": "int",
 }
 """Flags that do something here, and what their values are."""
-_WITHOUT_EFFECT: Final[Mapping[str, Kind]] = {
+WITHOUT_EFFECT: Final[Mapping[str, Kind]] = {
     # of the reference
     "enable_peers_load_balancer": "bool",
     "inferencer_mode": "bool",
@@ -110,6 +110,7 @@ _WITHOUT_EFFECT: Final[Mapping[str, Kind]] = {
     "v": "int",
     "vmodule": "text",
 }
+"""Flags that are accepted and do nothing."""
 _MOST_WORKERS: Final = 128
 _HELP: Final = """\
 secretflow_serving: serve a model from the configuration of the reference
@@ -141,11 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    given = parse_flags(arguments, {**FLAGS, **_WITHOUT_EFFECT})
+    given = parse_flags(arguments, {**FLAGS, **WITHOUT_EFFECT})
     if given.get("help") or given.get("version"):
         print(_HELP if given.get("help") else f"secretflow_serving {__version__}")
         return 0
-    _log_as(_path(given, "logging_config_file"))
+    log_as(_path(given, "logging_config_file"))
     _warn(given)
     loaded = _loaded(given)
     for warning in loaded.file.warnings:
@@ -157,7 +158,7 @@ def _path(given: Mapping[str, Any], flag: str) -> Path | None:
     return Path(given[flag]) if given.get(flag) else None
 
 
-def _log_as(path: Path | None) -> None:
+def log_as(path: Path | None) -> None:
     """Log as the file says; where nobody named a file and the default one cannot be written, to the console only."""
     settings = read_logging(path)
     try:
@@ -170,7 +171,7 @@ def _log_as(path: Path | None) -> None:
 
 
 def _warn(given: Mapping[str, Any]) -> None:
-    without_effect = sorted(given.keys() & _WITHOUT_EFFECT.keys())
+    without_effect = sorted(given.keys() & WITHOUT_EFFECT.keys())
     if without_effect:
         logger.warning("no effect here: --%s", ", --".join(without_effect))
     if given.get("config_mode", "") not in ("", "kuscia"):

@@ -13,7 +13,7 @@ from sfs_core.config.problems import Problems
 from sfs_core.config.reference_messages import LOGGING, TRACE, Fields, Message, message_of
 from sfs_core.config.telemetry import Logging, Tracing
 
-__all__ = ["read_logging", "read_trace"]
+__all__ = ["read_logging", "read_reference_file", "read_trace"]
 
 _LEVELS: Final = {
     "DEBUG_LOG_LEVEL": "debug",
@@ -35,7 +35,7 @@ def read_logging(path: Path | None) -> Logging:
     Raises:
         ConfigError: with every problem in `problems`.
     """
-    message, problems = _read(path, LOGGING)
+    message, problems = read_reference_file(path, LOGGING)
     level = _LEVELS.get(message.get("log_level", ""), "info")
     options = _file(message, "system_log_path", "serving.log", "max_log_file_size", "max_log_file_count")
     logging: Logging = _checked(Logging, {"level": level, **options}, message, problems)
@@ -52,14 +52,20 @@ def read_trace(path: Path | None, *, interval: float = 2.0) -> Tracing | None:
     Raises:
         ConfigError: with every problem in `problems`.
     """
-    message, problems = _read(path, TRACE)
+    message, problems = read_reference_file(path, TRACE)
     conf = message.message("trace_log_conf")
     options = _file(conf, "trace_log_path", "trace.log", "max_trace_log_file_size", "max_trace_log_file_count")
     tracing: Tracing = _checked(Tracing, {"interval": interval, **options}, conf, problems)
     return tracing if message.get("trace_log_enable", False) else None
 
 
-def _read(path: Path | None, fields: Fields) -> tuple[Message, Problems]:
+def read_reference_file(path: Path | None, fields: Fields) -> tuple[Message, Problems]:
+    """A message of the reference that a file holds as JSON, and what is wrong with it so far.
+
+    Args:
+        path: the file; None, or a blank file, for a message without fields.
+        fields: of the message.
+    """
     problems = Problems(path or Path())
     text = text_of(path) if path is not None else ""
     if path is None or not text.strip():

@@ -13,19 +13,21 @@ import csv
 import logging
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
-from sfs_core.errors import ErrorCode, PeerError, RequestError, SfsError
+from sfs_core.errors import ConfigError, ErrorCode, PeerError, RequestError, SfsError
 from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import tools_pb2
 from sfs_core.server.errors import decode_body, encode_body
 from sfs_core.server.tls import PartyIdentities
 
-__all__ = ["ControlPeer", "ControlService", "score_in_bulk"]
+__all__ = ["SCORES_ALONE", "ControlPeer", "ControlService", "ResultColumns", "score_in_bulk"]
 
 logger = logging.getLogger("sfs.bulk")
 
@@ -103,6 +105,46 @@ class ControlPeer(Protocol):
         """Send a control message; raises PeerError."""
 
 
+@dataclass(frozen=True, slots=True)
+class ResultColumns:
+    """What is written of each row.
+
+    Args:
+        score: the name of the column of scores, of which only the first is written; empty for all, by their own names.
+        file: a CSV file with the same rows; None for nothing of one.
+        names: its columns that are written beside the scores.
+    """
+
+    score: str = ""
+    file: Path | None = None
+    names: tuple[str, ...] = ()
+
+    def rows(self) -> Iterator[list[str]]:
+        """What the file has for each row.
+
+        Raises:
+            ConfigError: it cannot be read, or lacks a column.
+        """
+        if self.file is None:
+            while True:
+                yield []
+        try:
+            with self.file.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file)
+                header = next(reader, [])
+                if lacking := [name for name in self.names if name not in header]:
+                    raise ConfigError(f"it has no column {lacking[0]!r}", where=str(self.file))
+                places = [header.index(name) for name in self.names]
+                yield from ([row[place] for place in places] for row in reader if row)
+        except (OSError, UnicodeDecodeError, IndexError) as error:
+            raise ConfigError(
+                f"it cannot be read: {type(error).__name__}", code=ErrorCode.IO_ERROR, where=str(self.file)
+            ) from None
+
+
+SCORES_ALONE: Final = ResultColumns()
+
+
 async def score_in_bulk(
     party: str,
     service: str,
@@ -114,6 +156,7 @@ async def score_in_bulk(
     block_rows: int,
     timeout: float,
     progress: Callable[[int, int], None],
+    columns: ResultColumns = SCORES_ALONE,
 ) -> int:
     """Score every row of all parties' files and write the scores as CSV, in file order; empty cells for those missing.
 
@@ -127,6 +170,7 @@ async def score_in_bulk(
         block_rows: rows per block.
         timeout: seconds that a helper may take for a control message.
         progress: told the rows done and the rows in all.
+        columns: what is written of each row.
 
     Returns:
         How many rows were scored.
@@ -139,7 +183,8 @@ async def score_in_bulk(
     rows = _agreed_rows({party: row_count, **dict(zip(sorted(peers), counts, strict=True))})
     keepalive = asyncio.ensure_future(_keep_alive(party, peers, timeout))
     try:
-        await _write_scores(party, service, rows, sorted([party, *peers]), predict, result, block_rows, progress)
+        parties = sorted([party, *peers])
+        await _write_scores(party, service, rows, parties, predict, result, block_rows, progress, columns)
         return rows
     finally:
         keepalive.cancel()
@@ -202,23 +247,29 @@ async def _write_scores(
     result: Path,
     block_rows: int,
     progress: Callable[[int, int], None],
+    columns: ResultColumns,
 ) -> None:
     handle, temporary = tempfile.mkstemp(dir=result.parent, prefix=f".{result.name}.")
     try:
         with os.fdopen(handle, "w", newline="") as file:
-            writer = csv.writer(file)
+            writer, beside = csv.writer(file), columns.rows()
             for offset in range(0, rows, block_rows):
                 count = min(block_rows, rows - offset)
                 reply = await predict(_block(service, parties, count, offset))
                 scores = reply.scores
                 if scores is None:
                     raise PeerError("a block came back without scores", party=party)
-                names = scores.schema.names
+                names = [columns.score] if columns.score else scores.schema.names
                 if offset == 0:
-                    writer.writerow(names)
+                    writer.writerow([*names, *columns.names])
                 scored = iter(scores.matrix().tolist())
                 missing = reply.missing or [False] * count
-                writer.writerows([""] * len(names) if is_missing else next(scored) for is_missing in missing)
+                others = list(islice(beside, count))
+                if len(others) < count:
+                    raise RequestError(f"{columns.file} has fewer rows than were scored")
+                for is_missing, other in zip(missing, others, strict=True):
+                    own = [""] * len(names) if is_missing else next(scored)[: len(names)]
+                    writer.writerow([*own, *other])
                 progress(offset + count, rows)
         Path(temporary).replace(result)
     except BaseException:
