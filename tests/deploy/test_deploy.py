@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from sfs_core.cli.gflags import parse_flags
 from sfs_core.cli.secretflow_serving import FLAGS
 from sfs_core.config.loader import load
 from sfs_core.config.reference_telemetry import read_logging, read_trace
+from sfs_core.config.schema import ServerConfig
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.observe.server_metrics import ServerMetrics
@@ -25,6 +27,8 @@ from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.desired import Package
 from sfs_core.server.gauges import add_gauges
 from sfs_core.server.readiness import Readiness
+from sfs_core.server.tls import unprotected
+from tests.support.certificates import Certificates
 from tests.support.kuscia import document, party_config
 
 ROOT = Path(__file__).parents[2]
@@ -93,13 +97,34 @@ def manifests() -> dict[str, Any]:
     }
 
 
-def test_the_config_for_kubernetes(tmp_path: Path) -> None:
+def certificate_of(party: str, certificates: Certificates, into: Path, names: tuple[str, str]) -> None:
+    """The authority's certificate, and a party's with its key under the names of `names`, in a folder."""
+    files = certificates.files(party)
+    for name, file in zip((*names, "ca.crt"), (files.certificate_file, files.key_file, files.ca_file), strict=True):
+        assert file is not None
+        shutil.copy(file, into / name)
+
+
+def compose_config(party: str, certificates: Certificates, folder: Path) -> ServerConfig:
+    """A party's config, with certificates where its container has them."""
+    certificate_of(party, certificates, folder, (f"{party}.crt", f"{party}.key"))
+    text = (DEPLOY / "compose" / f"{party}.yaml").read_text().replace("/certificates/", f"{folder}/")
+    (folder / f"{party}.yaml").write_text(text)
+    return load(folder / f"{party}.yaml").config
+
+
+def test_the_config_for_kubernetes(tmp_path: Path, certificates: Certificates) -> None:
     text = manifests()["ConfigMap sfs"]["data"]["config.yaml"]
     for name, value in manifests()["Secret sfs"]["stringData"].items():
         (tmp_path / name).write_text(value)
-    text = text.replace("/etc/sfs-secrets", str(tmp_path))
+    certificate_of("alice", certificates, tmp_path, ("tls.crt", "tls.key"))
+    for mounted in ("/etc/sfs-secrets", "/etc/sfs-tls"):
+        assert mounted in text
+        text = text.replace(mounted, str(tmp_path))
     (tmp_path / "config.yaml").write_text(text)
-    listen = load(tmp_path / "config.yaml").config.listen
+    config = load(tmp_path / "config.yaml").config
+    listen = config.listen
+    assert not any("peers" in open_still for open_still in unprotected(config, ["communication", "service"]))
     container = manifests()["Deployment sfs"]["spec"]["template"]["spec"]["containers"][0]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {
@@ -124,11 +149,14 @@ def test_what_manifests_name_is_there() -> None:
     assert manifests()["PodDisruptionBudget sfs"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
-def test_the_configs_for_compose() -> None:
+def test_the_configs_for_compose(tmp_path: Path, certificates: Certificates) -> None:
     compose = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
     assert set(compose["services"]) == {"alice", "bob"}
-    configs = {party: load(DEPLOY / "compose" / f"{party}.yaml").config for party in compose["services"]}
+    configs = {party: compose_config(party, certificates, tmp_path) for party in compose["services"]}
     for party, config in configs.items():
+        for name in ("ca.crt", f"{party}.crt", f"{party}.key"):
+            assert f"./certificates/{name}:/certificates/{name}:ro" in compose["services"][party]["volumes"]
+        assert not any("TLS" in open_still for open_still in unprotected(config, ["communication", "service"]))
         assert config.party == party
         assert config.parties.keys() == configs.keys()
         assert config.parties[party].address == f"{party}:{config.listen.communication}"
@@ -159,7 +187,7 @@ def test_kuscia_s_template_renders_to_what_starts(tmp_path: Path) -> None:
     assert {port["name"] for port in container["ports"]} == {"service", "communication", "internal", "brpc-builtin"}
 
 
-def test_the_image_installs_and_runs_what_there_is() -> None:
+def test_the_image_installs_and_runs_what_there_is(tmp_path: Path, certificates: Certificates) -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (extras,) = re.findall(r'"\.\[([a-z,]+)\]"', text)
@@ -168,7 +196,7 @@ def test_the_image_installs_and_runs_what_there_is() -> None:
     assert command in project["scripts"]
     assert re.search(r"^USER 10001$", text, re.MULTILINE)
     (exposed,) = re.findall(r"^EXPOSE (.*)$", text, re.MULTILINE)
-    listen = load(DEPLOY / "compose" / "alice.yaml").config.listen
+    listen = compose_config("alice", certificates, tmp_path).listen
     assert [int(port) for port in exposed.split()] == [
         listen.service,
         listen.communication,

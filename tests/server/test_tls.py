@@ -63,7 +63,8 @@ class Cluster:
 
     def port(self, name: str) -> int:
         """A port of bob's."""
-        return int(self.files.configs["bob"]["listen"][name])
+        bob = self.files.configs["bob"]
+        return int(bob["admin"]["http"]["port"] if name == "admin" else bob["listen"][name])
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +75,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
         config["listen"]["tls"] = certificates.options(party)
     bob = files.configs["bob"]
     bob["listen"] |= dict(zip(("grpc", "metrics"), free_ports(2), strict=True))
-    bob["admin"] = {"socket": str(folder / "admin")}
+    (admin_port,) = free_ports(1)
     bob["bulk_scoring"] = {"requester": "alice"}
     bob["services"][0]["features"]["source"] = {"name": "mock"}
     issuer = ec.generate_private_key(ec.SECP256R1())
     published = jwt.get_algorithm_by_name("ES256").to_jwk(issuer.public_key(), as_dict=True) | {"kid": "one"}
     (folder / "keys.json").write_text(json.dumps({"keys": [published]}))
     hashes = {name: {"sha256": [hashlib.sha256(key.encode()).hexdigest()]} for name, key in KEYS.items()}
+    authenticators: list[dict[str, Any]] = [
+        {"name": "api_key", "keys": hashes},
+        {"name": "jwt", "issuer": "https://login.example/", "audience": "sfs-bob", "jwks_file": "keys.json"},
+        {"name": "certificate", "callers": {"counter": {"names": ["DNS:counter"]}}},
+    ]
+    http = {"port": admin_port, "tls": bob["listen"]["tls"], "authenticators": authenticators}
+    bob["admin"] = {"socket": str(folder / "admin"), "http": http | {"administrators": ["shop"]}}
     bob["callers"] = {
-        "authenticators": [
-            {"name": "api_key", "keys": hashes},
-            {"name": "jwt", "issuer": "https://login.example/", "audience": "sfs-bob", "jwks_file": "keys.json"},
-            {"name": "certificate", "callers": {"counter": {"names": ["DNS:counter"]}}},
-        ],
+        "authenticators": authenticators,
         "limits_of": {"eager": {"requests_per_second": 0.0001}},
     }
 
@@ -290,6 +294,21 @@ def test_the_health_service(cluster: Cluster, port: str, who: str) -> None:
         return str(answer.status)
 
     assert asyncio.run(check()) == ("UNAVAILABLE" if who in STRANGERS else "1")
+
+
+@pytest.mark.parametrize("who", [*STRANGERS, *KNOWN])
+def test_the_admin_port(cluster: Cluster, who: str) -> None:
+    """Callers who are known are no administrators yet; the limits of callers do not matter."""
+    known = {"right key": "200", "right token": "200", "over limit": "403", "wrong key": "401", "expired token": "401"}
+    known["no credentials"] = "403" if who == "counter" else "401"
+
+    async def check() -> None:
+        for credentials, status in known.items():
+            for path, body in (("/admin/v1/status", b""), ("/admin/v1/log-level", b"{}")):
+                got = await page(cluster, who, "admin", path, cluster.headers[credentials], body)
+                assert got == (NO_CONNECTION if who in STRANGERS else status), (path, credentials)
+
+    asyncio.run(check())
 
 
 def test_the_admin_socket_is_for_this_user_alone(cluster: Cluster) -> None:
