@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from gmpy2 import mpz
 
-from sfs_core import Batch, ComputeContext, GraphError, Int32, Schema, attr, numeric_type
+from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, GraphError, Int32, Schema, attr, numeric_type
 
 from .base import PheOperator
 from .keyring import Keyring
@@ -85,9 +89,30 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
 
     def make_tables(self, keyring: Keyring) -> None:
         """Work out what each leaf's share is under the own key, but for its noise."""
-        self._noise = keyring.own_noise
-        self._noise.reserve(len(self._shares.items) * (2 if self._splits is not None else 1))
+        keyring.own_noise.reserve(len(self._shares.items) * (2 if self._splits is not None else 1))
+        self._one = keyring.own.power(1)
         self._share_powers = [keyring.own.power(share) for share in self._shares.items]
+
+    @classmethod
+    def fuse(cls, execution: ExecutionView) -> Iterable[Fusion]:
+        """All trees over the same features take their noise in one go: together it is worth all cores where none is
+        left in stock."""
+        selects = [each for each in execution.operators.values() if isinstance(each, cls) and not each.node.parents]
+        for features in dict.fromkeys(each.features for each in selects):
+            same = [each for each in selects if each.features == features]
+            if len(same) > 1:
+                names = tuple(each.node.name for each in same)
+                yield Fusion(names, (None,), (same[0].input_schemas()[0],), names, _FusedSelects(same))
+
+    @property
+    def features(self) -> tuple[tuple[str, str], ...]:
+        """Names and types of the features."""
+        return tuple(zip(self.input_feature_names, self.input_feature_types, strict=True))
+
+    @property
+    def split_features(self) -> set[int]:
+        """Indices of the features that splits ask for."""
+        return {split.feature for split in self._splits or ()}
 
     def compute(self, context: ComputeContext, features: Batch) -> Batch:
         """One table row with all rows' selections and shares.
@@ -96,26 +121,57 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
             FeatureError: a feature is null (code 3).
             SfsError: an integer beyond 2^53 (code 2).
         """
-        keyring, num_rows, num_leaves = self.keyring, features.num_rows, len(self._shares.items)
-        splits = self._splits or ()
-        columns = {split.feature: features.float64(split.feature) for split in splits}
-        selections = leaves_left(splits, num_leaves, columns, num_rows)
+        (table,) = _FusedSelects([self])(context, features)
+        return table
+
+    def noise_of(self, context: ComputeContext, num_rows: int) -> int:
+        """How many random encryptions of zero a table takes."""
+        if context.requester != self.keyring.party:
+            return 0
+        return num_rows * len(self._shares.items) * (2 if self._splits is not None else 1)
+
+    def table(
+        self,
+        context: ComputeContext,
+        columns: Mapping[int, npt.NDArray[np.float64]],
+        num_rows: int,
+        noises: Iterator[mpz],
+    ) -> Batch:
+        """What `compute` returns, from columns by feature and random encryptions of zero."""
+        keyring, num_leaves = self.keyring, len(self._shares.items)
+        selections = leaves_left(self._splits or (), num_leaves, columns, num_rows)
         if context.requester != keyring.party:
             token = seal_selections(selections, num_leaves, self.node.name, keyring)
             return Batch(self._output, 1, rows=[(token, b"", keyring.party)])
-        selects = b"" if self._splits is None else self._encrypted(selections, [keyring.own.power(1)] * num_leaves)
-        return Batch(self._output, 1, rows=[(selects, self._encrypted(selections, self._share_powers), keyring.party)])
+        selects = b"" if self._splits is None else self._encrypted(selections, [self._one] * num_leaves, noises)
+        shares = self._encrypted(selections, self._share_powers, noises)
+        return Batch(self._output, 1, rows=[(selects, shares, keyring.party)])
 
-    def _encrypted(self, selections: list[int], powers: list[mpz]) -> bytes:
+    def _encrypted(self, selections: list[int], powers: list[mpz], noises: Iterator[mpz]) -> bytes:
         """Matrix rows x leaves: what `powers` has for a selected leaf, else zero; encrypted."""
-        keyring, num_rows = self.keyring, len(selections)
-        noises, modulus = iter(self._noise.take(num_rows * len(powers))), keyring.own.modulus
+        own = self.keyring.own
+        modulus = own.modulus
         items = [
             noise * power % modulus if selection >> leaf & 1 else noise
             for leaf, power in enumerate(powers)
-            for selection, noise in zip(selections, noises, strict=False)
+            for selection, noise in zip(selections, noises, strict=False)  # in this order, or a noise more is taken
         ]
-        return write_cipher_matrix(num_rows, len(powers), 2, items, keyring.own)
+        return write_cipher_matrix(len(selections), len(powers), 2, items, own)
+
+
+class _FusedSelects:
+    """The tables of several trees over the same features."""
+
+    def __init__(self, selects: Sequence[PheTreeSelect]) -> None:
+        self._selects = selects
+        self._features = sorted(set().union(*(each.split_features for each in selects)))
+
+    def __call__(self, context: ComputeContext, features: Batch) -> list[Batch]:
+        num_rows = features.num_rows
+        columns = {index: features.float64(index) for index in self._features}
+        count = sum(each.noise_of(context, num_rows) for each in self._selects)
+        noises = iter(self._selects[0].keyring.own_noise.take(count) if count else ())
+        return [each.table(context, columns, num_rows, noises) for each in self._selects]
 
 
 def read_shares(weight_shard: bytes) -> PlainMatrix:

@@ -15,7 +15,7 @@ from sfs_op_phe.matrices import read_cipher_matrix, write_cipher_matrix, write_p
 from sfs_op_phe.tree_ensemble import PheTreeEnsembleMerge, PheTreeEnsemblePredict
 from sfs_op_phe.tree_merge import PheTreeMerge
 from sfs_op_phe.tree_select import PheTreeSelect
-from sfs_op_phe.wire import WireError, write_ciphertext, write_matrix
+from sfs_op_phe.wire import WireError, read_matrix, write_ciphertext, write_matrix
 
 from sfs_core import Batch, ErrorCode, ExecutionView, GraphError, SfsError
 
@@ -101,10 +101,22 @@ class Ensemble:
             for i in range(len(self.select[requester]))
         ]
 
+    def fused_selects(self, requester, rows):
+        tables = []
+        for party in (requester, other(requester)):
+            selects = self.select[party]
+            view = ExecutionView({f"select{i}": select for i, select in enumerate(selects)}, ())
+            fusions, there = list(PheTreeSelect.fuse(view)), context(party, requester)
+            table = features(selects[0], rows[party])
+            computed = fusions[0].compute(there, table) if fusions else [selects[0].compute(there, table)]
+            tables.append(computed)
+        return list(map(list, zip(*tables, strict=True)))
+
     def score(self, requester, rows, *, fused):
         peer = other(requester)
         there, selects = context(peer, requester), self.selects(requester, rows)
         if fused:
+            selects = self.fused_selects(requester, rows)
             view = {f"merge{i}": merge for i, merge in enumerate(self.merge[peer])} | {"total": self.total[peer]}
             (fusion,) = PheTreeEnsembleMerge.fuse(ExecutionView(view, ("total",)))
             assert fusion.nodes == (*(name for name in view if name != "total"), "total")
@@ -130,6 +142,28 @@ def test_scores_are_those_of_plain_trees(parties, requester, fused):
     trees, rows = [Tree(n, seed) for seed, n in enumerate((8, 2, 5, 1))], random_rows(5)
     scores = Ensemble(parties, trees).score(requester, rows, fused=fused)
     np.testing.assert_allclose(scores, expected(trees, rows), atol=1e-6)
+
+
+def test_trees_over_the_same_features_are_selected_at_once(parties):
+    """With noise taken once for all, as much as the trees take one by one, and no item twice."""
+    same, other_features = [Tree(3, seed).attributes("alice") | {"node": f"s{seed}"} for seed in range(3)], Tree(2, 7)
+    odd = other_features.attributes("alice") | {"input_feature_names": ["x", "y", "z"], "node": "odd"}
+    selects = [parties.make("alice", PheTreeSelect, (), **attributes) for attributes in (*same[:2], odd, same[2])]
+    keyring = selects[0].keyring
+    (fusion,) = PheTreeSelect.fuse(ExecutionView({each.node.name: each for each in selects}, ()))
+    assert fusion.nodes == fusion.outputs == ("s0", "s1", "s2")
+    taken, take = [], keyring.own_noise.take
+    keyring.own_noise.take = lambda count: taken.append(count) or take(count)
+    rows = random_rows(4)["alice"]
+    try:
+        tables = fusion.compute(context("alice", "alice"), features(selects[0], rows))
+        assert taken == [3 * 2 * 3 * 4]
+        fusion.compute(context("alice", "bob"), features(selects[0], rows))
+        assert len(taken) == 1  # where nothing is encrypted, no noise is needed
+    finally:
+        del keyring.own_noise.take
+    items = [item for table in tables for cell in table.rows()[0][:2] for item in read_matrix(cell).items]
+    assert len(set(items)) == taken[0]
 
 
 def test_scores_with_paillier_keys(paillier_parties):
