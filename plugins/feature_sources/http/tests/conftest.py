@@ -64,6 +64,8 @@ class Service:
 
     async def stop(self) -> None:
         self.release.set()
+        for _ in range(10):  # asyncio leaks connections that it is accepting when it closes
+            await asyncio.sleep(0)
         self.server.close()
         for writer in self.serving.values():
             writer.transport.abort()
