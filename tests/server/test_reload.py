@@ -154,6 +154,9 @@ def test_a_service_is_loaded_while_the_server_runs_and_after_its_restart(
     for party in parties.values():
         assert tuple(party.scores("further", PARTIES, IDS)) == SECOND
         assert tuple(party.scores("linear", PARTIES, IDS)) == FIRST
+    for scores in (SECOND, FIRST):  # what could be gone back to before still can
+        wait_for(lambda: not admin(files, "rollback", "alice", "linear").returncode, "bob has it, too", 120)
+        assert tuple(alice.scores("linear", PARTIES, IDS)) == scores
     for name in PARTIES:
         assert not admin(files, "unload", name, "further").returncode
     assert code(alice) == code(bob) != 1
