@@ -46,6 +46,8 @@ MOST_CRASHES: Final = 5
 """In a row, of a worker that has not begun to serve, before the server gives up, if no other worker serves."""
 LONGER_SECONDS: Final = 10.0
 """What workers get to end beyond the time that they have for calls, before they are killed."""
+WATCH_SECONDS: Final = 5.0
+"""Between two looks at whether a worker hangs."""
 CERTIFICATE_SECONDS: Final = 2.0
 
 
@@ -119,7 +121,8 @@ class Supervisor:
                     self._ports[name] = reserved.enter_context(_reserved(self.host, port, name)).getsockname()[1]
             listeners = await self._open_for_operators()
             keeping = [asyncio.ensure_future(self._keep(worker)) for worker in self._workers]
-            others = [asyncio.ensure_future(each) for each in (stopped.wait(), self._follow_certificates())]
+            watching = (self._watch(worker) for worker in self._workers)
+            others = [asyncio.ensure_future(each) for each in (stopped.wait(), self._follow_certificates(), *watching)]
             starting = asyncio.ensure_future(self._start(started))
             try:
                 await _until_first([starting, others[0]], keeping)
@@ -189,6 +192,15 @@ class Supervisor:
                 logger.error("worker %d does not end, it is killed", worker.number)
                 worker.signal(signal.SIGKILL)
         await asyncio.gather(*keeping, return_exceptions=True)
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        """Kill a worker that hangs; it is then started again."""
+        while True:
+            await worker.wait_up()
+            if not await worker.answers():
+                logger.error("worker %d hangs, it is killed", worker.number)
+                worker.signal(signal.SIGKILL)
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def _follow_certificates(self) -> None:
         while True:

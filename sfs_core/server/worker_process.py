@@ -34,6 +34,10 @@ from sfs_core.server.orders import Order, Outcome, ProcessGoneError
 
 __all__ = ["WorkerProcess"]
 
+SILENT_SECONDS: Final = 5.0
+"""How long a worker may take for an answer before it counts as not ready."""
+HUNG_SECONDS: Final = 30.0
+"""How long it may take before it is taken for one that hangs."""
 SAMPLES_SECONDS: Final = 2.0
 """How long a worker may take to tell what it counted."""
 
@@ -64,7 +68,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._control: Control | None = None
         self._up = asyncio.Event()
-        self._ready = False
+        self._ready = self._silent = False
         self._is_stale: Callable[[], bool] = lambda: False
         self._keys = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
@@ -106,7 +110,7 @@ class WorkerProcess:
 
     async def _gone(self) -> None:
         self._up.clear()
-        self._ready = False
+        self._ready = self._silent = False
         self.page = {}
         self._before, self._samples = merged([self._before, ended(self._samples)]), []
         answers, self._answers = self._answers, {}
@@ -165,11 +169,28 @@ class WorkerProcess:
     @property
     def is_ready(self) -> bool:
         """Whether it answers predictions."""
-        return self._up.is_set() and self._ready
+        return self._up.is_set() and self._ready and not self._silent
 
     async def wait_up(self) -> None:
         """As of `Managed`."""
         await self._up.wait()
+
+    async def answers(self) -> bool:
+        """Whether it still does what it is told; it is not ready as soon as that takes long."""
+        asking = asyncio.ensure_future(self.carry_out(Order("status")))
+        try:
+            done, _ = await asyncio.wait([asking], timeout=SILENT_SECONDS)
+            if not done:
+                self._silent = True
+                self._changed()
+                done, _ = await asyncio.wait([asking], timeout=HUNG_SECONDS - SILENT_SECONDS)
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        if self._silent and done:
+            self._silent = False
+            self._changed()
+        return bool(done)
 
     async def carry_out(self, order: Order) -> Outcome:
         """As of `Managed`."""
