@@ -28,7 +28,6 @@ from sfs_core.client.load.generator import Callers, Samples, random_arrivals
 from tests.support.processes import Party
 
 REFUSED = "HTTP 503"
-LIMITS = {"target_latency": "50 ms"}
 USUAL_LOAD = 0.8
 SLOWER = 3.0
 GROWTH = 1.2
@@ -88,7 +87,7 @@ def main() -> int:
     parser.add_argument("--times", type=float, default=5.0, help="the load beyond capacity, in capacities")
     parser.add_argument("--rows", type=int, default=50, help="of a request")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, linear_cluster(Path(folder), limits=LIMITS) as parties:
+    with tempfile.TemporaryDirectory() as folder, linear_cluster(Path(folder)) as parties:
         good = uvloop.run(measure(parties, options))
     return 0 if good else 1
 

@@ -78,6 +78,8 @@ class BaiduStdConnection(Connection):
         correlation_id = meta.correlation_id
         if handler is None:
             return self._unknown(correlation_id, call.service_name)
+        if meta.compress_type and (refused := self.state.calls.refusal(len(payload))) is not None:
+            return _reply_frame(correlation_id, refused)  # before any work is done for it
         try:
             body = message_of(meta, payload, self.state.limits.max_body)
         except BodyError as error:

@@ -109,15 +109,9 @@ class Calls:
     def _begin(
         self, handler: Callable[[bytes, CallInfo], A | Awaitable[A]], body: bytes, info: CallInfo
     ) -> A | Failure | asyncio.Future[A]:
-        if self.stopping:
-            self.refused["stopping"] += 1
-            return STOPPING
-        if len(self._running) >= self._admission.limit:
-            self.refused["concurrency" if len(self._running) >= self._limit else "latency"] += 1
-            return LIMIT
-        if self._bytes + len(body) > self._max_bytes:
-            self.refused["bytes"] += 1
-            return LIMIT
+        refusal = self.refusal(len(body))
+        if refusal is not None:
+            return refusal
         try:
             answer = handler(body, info)
             if isinstance(answer, (bytes, WebAnswer)):
@@ -128,6 +122,19 @@ class Calls:
         self._running.add(future)
         self._bytes += len(body)
         return future
+
+    def refusal(self, size: int) -> Failure | None:
+        """Why a call with a body of so many bytes is not begun now, which is counted; None where it may be."""
+        if self.stopping:
+            self.refused["stopping"] += 1
+            return STOPPING
+        if len(self._running) >= self._admission.limit:
+            self.refused["concurrency" if len(self._running) >= self._limit else "latency"] += 1
+            return LIMIT
+        if self._bytes + size > self._max_bytes:
+            self.refused["bytes"] += 1
+            return LIMIT
+        return None
 
     def receive(self, size: int) -> bool:
         """Count bytes of a body that is being received, in or (negative) out; False where they are too many."""

@@ -17,7 +17,7 @@ from sfs_core.codec.dialect import BodyError
 from sfs_core.link.calls import LIMIT, Failure, failure_of
 from sfs_core.link.compression import TooLargeError, gunzip
 from sfs_core.link.connection import NEVER, Connection, ListenerState
-from sfs_core.link.http_reply import CONTINUE, Reply, failure_reply, refusal
+from sfs_core.link.http_reply import CONTINUE, Reply, encoded_failure, failure_reply, refusal
 from sfs_core.link.rpc import CallInfo, Encoding, Handler, RpcCode, WebAnswer, WebHandler
 
 __all__ = ["HttpConnection"]
@@ -312,6 +312,9 @@ class HttpConnection(Connection):
             raise _Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this Content-Encoding is not read here, send gzip or none"
             )
+        failure = self.state.calls.refusal(len(body))
+        if failure is not None:  # before any work is done for it
+            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, failure.text, failure_reply(failure))
         try:
             return gunzip(body, self.state.limits.max_body)
         except TooLargeError as error:
@@ -325,7 +328,7 @@ class HttpConnection(Connection):
 
     def _answer_call(self, exchange: _Exchange, answer: bytes | WebAnswer | Failure) -> None:
         if isinstance(answer, Failure):
-            self._answer(exchange, failure_reply(answer))
+            exchange.answer = encoded_failure(answer, self._connection_line(exchange), exchange.head_only)
             return
         if isinstance(answer, WebAnswer):
             self._answer(exchange, Reply(*answer))
@@ -334,10 +337,13 @@ class HttpConnection(Connection):
         self._answer(exchange, Reply(HTTPStatus.OK, content_type, answer))
 
     def _answer(self, exchange: _Exchange, reply: Reply) -> None:
+        connection = self._connection_line(exchange)
+        exchange.answer = reply.encode(connection=connection, head_only=exchange.head_only)
+
+    def _connection_line(self, exchange: _Exchange) -> bytes:
         if self.state.calls.stopping and exchange is self._exchanges[-1]:
             exchange.last = True
-        connection = b"Connection: close\r\n" if exchange.last else exchange.connection
-        exchange.answer = reply.encode(connection=connection, head_only=exchange.head_only)
+        return b"Connection: close\r\n" if exchange.last else exchange.connection
 
     def _send_ready(self) -> None:
         """Write all answers whose turn it is, in one go."""

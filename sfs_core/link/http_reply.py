@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
 from sfs_core.link.calls import Failure
 from sfs_core.link.rpc import RpcCode
 
-__all__ = ["CONTINUE", "Reply", "failure_reply", "refusal"]
+__all__ = ["CONTINUE", "Reply", "encoded_failure", "failure_reply", "refusal"]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -65,3 +66,9 @@ def failure_reply(failure: Failure) -> Reply:
     if failure.code == RpcCode.AUTHENTICATION:
         reply.lines += b"WWW-Authenticate: Bearer\r\n"  # HTTP wants to hear a way; others are documented
     return reply
+
+
+@lru_cache(maxsize=64)
+def encoded_failure(failure: Failure, connection: bytes, head_only: bool) -> bytes:
+    """All bytes of what HTTP answers for a call that failed: under overload most are the same; see `Reply.encode`."""
+    return failure_reply(failure).encode(connection=connection, head_only=head_only)

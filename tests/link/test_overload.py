@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -13,10 +14,12 @@ from sfs_core.codec.dialect import to_json
 from sfs_core.errors import PeerError
 from sfs_core.link.admission import FORGET, LEAST, WINDOW, Admission
 from sfs_core.link.channel import open_channel
+from sfs_core.link.framing import FrameCutter, read_meta
 from sfs_core.link.outgoing import RETRIES_AT_ONCE
 from sfs_core.link.retry import RetryPolicy, fixed_backoff
 from sfs_core.link.rpc import Limits
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
+from sfs_core.proto.brpc_pb2 import RpcMeta
 from tests.link.echo import SERVICE, Held, exchange, listening, request
 from tests.support.processes import free_ports
 
@@ -127,6 +130,30 @@ def test_bytes_in_flight_are_limited_over_all_connections(run) -> None:
             assert calls.refused == {"bytes": 2}
             assert b"200 OK" in await first
             assert calls._bytes == 0
+
+    run(main())
+
+
+def test_what_is_refused_is_not_expanded_first(run) -> None:
+    """What cannot be expanded is refused as any other call is, so nobody has tried."""
+
+    async def main() -> None:
+        async with listening(Limits(max_calls=0)) as listener:
+            head = b"POST /ModelService/GetModelInfo HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
+            answer = await exchange(listener.port, head + b"junk")
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nRetry-After: 1\r\n" in answer
+            meta = RpcMeta(correlation_id=3, compress_type=2)
+            meta.request.service_name, meta.request.method_name = SERVICE, "GetModelInfo"
+            written = meta.SerializeToString()
+            frame = b"PRPC" + struct.pack(">II", len(written) + 4, len(written)) + written + b"junk"
+            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+            writer.write(frame)
+            cutter = FrameCutter(1000, 1000)
+            ((refusal, _),) = cutter.feed(await reader.read(1000))
+            assert read_meta(refusal).response.error_code == 2004
+            writer.close()
+            assert listener._state.calls.refused == {"concurrency": 2}
 
     run(main())
 
