@@ -46,6 +46,7 @@ from tests.support.processes import Party, free_ports
 PARTIES = ("alice", "bob")
 FEATURES = 10  # per party
 NUM_TREES, DEPTH = 50, 3
+SECONDS = 300.0  # more than a request may take
 IDS = [str(i) for i in range(200)]
 CASES = ("packages/sgd_logistic_he", "reference_ci/ou_xgb")
 
@@ -83,7 +84,7 @@ def own_models(folder: Path) -> dict[str, Model]:
     made = {}
     for name, plain in graphs.items():
         (folder / name).mkdir()
-        files = cluster_files(folder / name, {name: encrypt_graphs(plain, keys)}, features, link={"timeout": 60})
+        files = cluster_files(folder / name, {name: encrypt_graphs(plain, keys)}, features, link={"timeout": SECONDS})
         made[name] = Model(files, PARTIES, IDS, np.array(scores[name]))
     return made
 
@@ -108,7 +109,9 @@ def _values(tree: Tree, features: Mapping[str, np.ndarray]) -> np.ndarray:
 def case_model(cases: Path, name: str, folder: Path) -> Model:
     """A recorded case."""
     case = load_case(cases, name)
-    files = cluster_files(folder, {}, {party: case.features(party) for party in case.parties}, link={"timeout": 60})
+    files = cluster_files(
+        folder, {}, {party: case.features(party) for party in case.parties}, link={"timeout": SECONDS}
+    )
     for party, config in files.configs.items():
         source = {"name": "local", "path": str(case.package(party))}
         features = {"source": {"name": "csv", "path": str(case.features(party)), "id_column": "id"}}
@@ -185,7 +188,7 @@ async def lines(
     for rows in (1, 10, 100):
         questions = draw_questions(name, model.parties, model.ids, rows)
         transport = open_transport(
-            target, "secretflow.serving.apis.PredictionService", "Predict", connections=8, seconds=60.0
+            target, "secretflow.serving.apis.PredictionService", "Predict", connections=8, seconds=SECONDS
         )
         generator = Generator(transport, questions.bodies(json=True), questions.check_json)
         for callers in (0, 1, 8):

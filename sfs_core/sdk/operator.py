@@ -237,6 +237,9 @@ class Operator(ABC):
     row_wise: bool = False
     """True: a row of the output follows from the same row of the inputs alone; not from other rows, from who asks, from
     chance or from time. What comes of rows that never change may then be remembered (`features.precompute`)."""
+    row_bytes: int = 0
+    """How many bytes each row adds to its output, about, where that is more than a few numbers; may be set by
+    `prepare`. Requests are joined only as far as one message holds what comes of it."""
     discloses: ClassVar[str] = "its whole result, in the clear"
     """What another party learns that is sent this operator's output; servers say so when they start."""
 

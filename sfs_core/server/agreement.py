@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Final
 
 from sfs_core.codec.execution import EXTENSIONS, MODEL, MODEL_EXTENSION, PER_ROW_EXTENSION
 from sfs_core.config.schema import ServerConfig
@@ -17,14 +18,18 @@ from sfs_core.model.consistency import specified_parties
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.proto.serving_pb2 import ModelInfo
+from sfs_core.sdk.operator import Operator
 from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.keys import Preparation, cluster_of, prepare_operators
 from sfs_core.server.observed import ObservedPredictor
 from sfs_core.server.served import ServedModel
 
-__all__ = ["Agreements"]
+__all__ = ["Agreements", "rows_of_a_round"]
 
 logger = logging.getLogger("sfs.handshake")
+
+_PART_OF_BODY: Final = 0.7
+"""Of the bytes that a message may have; in JSON, tables take a third more."""
 
 Answers = Mapping[str, GetModelInfoResponse]
 
@@ -82,7 +87,7 @@ class Agreements:
         join = config.batching.enabled and config.bulk_scoring is None
         model.batcher = Batcher(
             predictor,
-            max_rows=config.batching.max_rows,
+            max_rows=rows_of_a_round(config, model.executor.operators.values()),
             join=join,
             max_waiting_rows=config.limits.max_waiting_rows,
             observe_round=partial(self._metrics.joined, model.service) if self._metrics else None,
@@ -161,6 +166,13 @@ class Agreements:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def rows_of_a_round(config: ServerConfig, operators: Iterable[Operator]) -> int:
+    """Most rows that requests are joined up to: no more than a message with all operators' outputs can hold."""
+    row_bytes = sum(operator.row_bytes for operator in operators)
+    fitting = int(_PART_OF_BODY * config.limits.max_body) // row_bytes if row_bytes else config.batching.max_rows
+    return max(1, min(config.batching.max_rows, fitting))
 
 
 def _announcing(extension: str, answers: Answers) -> set[str]:

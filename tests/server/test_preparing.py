@@ -119,3 +119,12 @@ async def test_ready_tells_how_far_it_is(name: str, monkeypatch: pytest.MonkeyPa
 def _preparing(page: Any) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(page()[2]).get("preparing", {}).get("svc", {})
     return found
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "rows"), [([], 4096), ([0, 0], 4096), ([10, 10], 4096), ([100, 900], 700), ([10**9], 1)]
+)
+def test_requests_are_joined_as_far_as_a_message_holds_them(row_bytes: list[int], rows: int) -> None:
+    config: Any = SimpleNamespace(batching=SimpleNamespace(max_rows=4096), limits=SimpleNamespace(max_body=1_000_000))
+    operators: list[Any] = [SimpleNamespace(row_bytes=each) for each in row_bytes]
+    assert agreement.rows_of_a_round(config, operators) == rows

@@ -96,6 +96,7 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
             GraphError: they are not encrypted under the other party's key (code 2, 7).
         """
         key, modulus = keyring.theirs, keyring.theirs.modulus
+        self.row_bytes = 2 * key.item_bytes  # results and masks
         weights: Sequence[mpz] = ()
         self._constant = mpz(1)
         try:

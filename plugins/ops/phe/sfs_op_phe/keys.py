@@ -31,6 +31,7 @@ LEAST_BITS: Final = 2000
 MOST_BITS: Final = 8192
 """Longer moduli only cost time."""
 
+_FRAME_BYTES: Final = 15  # heads of item, array and integer, and the tag
 _LEAST_SHARED: Final = 16
 """Fewer random encryptions of zero are not worth asking another process."""
 
@@ -72,6 +73,12 @@ class PublicKey(ABC):
     def from_digits(self, representative: mpz, digit_bits: int) -> mpz:
         """The representative, here, of what is one with another digit size."""
         return self.enter(representative * invert(self._form_of(digit_bits), self.modulus) % self.modulus)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes that a ciphertext takes in a matrix, at most."""
+        size: int = self.modulus.bit_length() // 8 + 1 + _FRAME_BYTES
+        return size
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.n.bit_length()} bits)"

@@ -89,7 +89,9 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
 
     def make_tables(self, keyring: Keyring) -> None:
         """Work out what each leaf's share is under the own key, but for its noise."""
-        keyring.own_noise.reserve(len(self._shares.items) * (2 if self._splits is not None else 1))
+        self._row_items = len(self._shares.items) * (2 if self._splits is not None else 1)
+        self.row_bytes = self._row_items * keyring.own.item_bytes
+        keyring.own_noise.reserve(self._row_items)
         self._one = keyring.own.power(1)
         self._share_powers = [keyring.own.power(share) for share in self._shares.items]
 
@@ -126,9 +128,7 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
 
     def noise_of(self, context: ComputeContext, num_rows: int) -> int:
         """How many random encryptions of zero a table takes."""
-        if context.requester != self.keyring.party:
-            return 0
-        return num_rows * len(self._shares.items) * (2 if self._splits is not None else 1)
+        return num_rows * self._row_items if context.requester == self.keyring.party else 0
 
     def table(
         self,

@@ -157,6 +157,8 @@ def test_trees_over_the_same_features_are_selected_at_once(parties):
     rows = random_rows(4)["alice"]
     try:
         tables = fusion.compute(context("alice", "alice"), features(selects[0], rows))
+        sizes = [sum(len(cell) for cell in table.rows()[0][:2]) / len(rows) for table in tables]
+        assert sizes == pytest.approx([each.row_bytes for each in (*selects[:2], selects[3])], rel=0.05)
         assert taken == [3 * 2 * 3 * 4]
         fusion.compute(context("alice", "bob"), features(selects[0], rows))
         assert len(taken) == 1  # where nothing is encrypted, no noise is needed
