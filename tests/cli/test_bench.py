@@ -27,7 +27,7 @@ from sfs_core.errors import RequestError
 from sfs_core.proto import apis_pb2
 from tests.cli.sfs import sfs_here
 from tests.support.clusters import ClusterFiles, linear_files, write_csv
-from tests.support.here import serving_here
+from tests.support.in_process import serving_here
 from tests.support.processes import free_ports
 
 IDS = [f"r{i}" for i in range(100)]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.sfs import sfs, sfs_here
 from tests.support.clusters import ClusterFiles, linear_files
-from tests.support.here import serving_here
+from tests.support.in_process import serving_here
 from tests.support.processes import free_ports
 
 ROWS = 2500

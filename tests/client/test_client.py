@@ -21,7 +21,7 @@ from sfs_core.client.target import Target, parse_target
 from sfs_core.errors import ConfigError, ErrorCode, FeatureError, PeerError, RequestError
 from sfs_core.proto import apis_pb2
 from tests.support.clusters import ClusterFiles, linear_files
-from tests.support.here import serving_here
+from tests.support.in_process import serving_here
 from tests.support.processes import free_ports
 
 ROWS = 50

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.certificates import Certificates
 from tests.support.clusters import linear_files
-from tests.support.here import serving_here
+from tests.support.in_process import serving_here
 
 
 def test_the_examples_run(

@@ -14,7 +14,7 @@ from sfs_core.errors import ConfigError
 from tests.cli.sfs import sfs_here
 from tests.support.certificates import EXPIRED, Certificates
 from tests.support.clusters import ClusterFiles, linear_files
-from tests.support.here import ServersHere, serving_here
+from tests.support.in_process import ServersHere, serving_here
 
 IDS = [f"r{i}" for i in range(3)]
 PARTIES = ("alice", "bob")

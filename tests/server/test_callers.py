@@ -18,6 +18,7 @@ from sfs_core.client import Client
 from sfs_core.errors import SfsError
 from sfs_core.proto import apis_pb2
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files
+from tests.support.in_process import logged, serving_here
 from tests.support.processes import free_ports
 
 PARTIES = ("alice", "bob")
@@ -43,10 +44,10 @@ def cluster(folder: Path, **callers: Any) -> ClusterFiles:
 @contextmanager
 def running(files: ClusterFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AUDIT_KEY", AUDIT_KEY)
-    with files.running("--log-level", "debug") as parties:
+    with logged() as log, serving_here(files):
         yield
-    for party in parties.values():
-        assert "canary" not in party.log.read_text()
+    assert "alice: linear loaded" in log.getvalue()
+    assert "canary" not in log.getvalue()
 
 
 @pytest.fixture(scope="module")

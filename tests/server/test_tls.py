@@ -33,7 +33,7 @@ from sfs_core.link.tls import ChannelTls, FollowedContext
 from sfs_core.proto import apis_pb2, tools_pb2
 from tests.support.certificates import EXPIRED, Certificates, unchecked_client
 from tests.support.clusters import ClusterFiles, linear_files
-from tests.support.here import ServersHere, serving_here
+from tests.support.in_process import ServersHere, serving_here
 from tests.support.processes import free_ports
 
 PARTIES = ("alice", "bob")

@@ -22,7 +22,7 @@ from sfs_core.proto import apis_pb2
 from sfs_core.server import run
 from tests.support.certificates import Certificates, unchecked_client
 from tests.support.clusters import ClusterFiles, linear_files
-from tests.support.here import ServersHere, serving_here
+from tests.support.in_process import ServersHere, serving_here
 from tests.support.processes import Party, reference_configs, running, wait_for
 
 PARTIES = ("alice", "bob")
