@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sfs_core.proto import apis_pb2
 from tests.support.clusters import ClusterFiles, linear_files
+from tests.support.in_process import serving_here
 from tests.support.processes import free_ports
 
 APIS = "/secretflow.serving.apis."
@@ -21,7 +22,7 @@ COLUMNS = {"alice": {"a": [1.0, 2.0]}, "bob": {"b": [10.0, 20.0]}}
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFiles]:
     files = linear_files(tmp_path_factory.mktemp("grpc"), ["x", "y"], COLUMNS, link={"protocol": "h2:grpc"})
     (files.configs["alice"]["listen"]["grpc"],) = free_ports(1)
-    with files.running():
+    with serving_here(files):
         yield files
 
 

@@ -12,6 +12,7 @@ import pytest
 from sfs_core.proto import apis_pb2
 from tests.cli.sfs import sfs, sfs_here
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files, write_csv
+from tests.support.in_process import serving_here
 from tests.support.processes import Party
 
 IDS = ["a", "b", "c", "d"]
@@ -109,7 +110,7 @@ def test_parties_that_differ_in_policy(tmp_path: Path, policy: Mapping[str, Any]
     files = files_without(tmp_path, {"alice": {"missing": "per_row"}, "bob": policy})
     if not policy:  # such a party refuses a file with empty cells
         write_csv(tmp_path / "bob.csv", ["a", "b"], {"y": [10.0, 20.0]})
-    with files.running():
+    with serving_here(files):
         for party in COLUMNS:
             answer = ask(files, party, ["a", "b"])
             if party == "alice":  # lacks the row herself: that needs nobody's agreement
@@ -171,7 +172,7 @@ def test_several_sources_with_a_cache_and_defaults(tmp_path: Path) -> None:
             {"source": {"name": "csv", "path": str(ages)}},
         ],
     }
-    with files.running():
+    with serving_here(files):
         for _ in range(2):
             assert scores(ask(files, "alice", ["a", "b"])) == [12.0, 222.5]
         assert scores(ask(files, "bob", ["b"])) == [222.5]

@@ -21,6 +21,7 @@ from sfs_core.server import readiness
 from sfs_core.server.openapi import openapi_document
 from sfs_core.server.readiness import Readiness
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files
+from tests.support.in_process import serving_here
 from tests.support.processes import wait_for
 
 IDS = ["a", "b"]
@@ -32,7 +33,7 @@ JSON = {"Content-Type": "application/json"}
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFiles]:
     columns = {"alice": {"age": [1.0, 2.0]}, "bob": {"debts": [2.0, 3.0]}}
     files = linear_files(tmp_path_factory.mktemp("inference"), IDS, columns)
-    with files.running():
+    with serving_here(files):
         yield files
 
 
