@@ -17,6 +17,7 @@ from sfs_core.cli import main
 from sfs_core.client import Client
 from sfs_core.errors import SfsError
 from sfs_core.proto import apis_pb2
+from tests.cli.sfs import sfs_here
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files
 from tests.support.in_process import logged, serving_here
 from tests.support.processes import free_ports
@@ -112,6 +113,19 @@ def test_grpc(files: ClusterFiles, port: str, key: str | None, status: grpc.Stat
         assert call.code() is status
         assert "canary" not in str(call.details())
         assert status is not grpc.StatusCode.OK or call.result().status.code == 1
+
+
+def test_the_verb_shows_a_key(files: ClusterFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    refused = sfs_here("predict", files.paths["alice"], IDS[0])
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "hint: see --api-key-file and --token-file" in refused.stderr
+    (tmp_path / "key").write_text(f"{KEYS['shop']}\n")
+    for kind in ("--api-key-file", "--token-file"):
+        told = sfs_here("predict", files.paths["alice"], IDS[0], kind, tmp_path / "key", "--json")
+        assert told.returncode == 0, told.stderr
+        assert json.loads(told.stdout)["status"]["code"] == 1
+    monkeypatch.setenv("SFS_API_KEY", KEYS["shop"])
+    assert sfs_here("predict", files.paths["alice"], IDS[0]).returncode == 0
 
 
 def test_baidu_std_has_no_place_for_credentials(files: ClusterFiles) -> None:
