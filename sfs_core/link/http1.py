@@ -58,6 +58,11 @@ class _Headers(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._headers[name.encode("latin-1", "replace")].decode("latin-1")
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of the base, which would raise and catch an error for each header that is not there."""
+        value = self._headers.get(name.encode("latin-1", "replace"))
+        return default if value is None else value.decode("latin-1")
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.encode("latin-1", "replace") in self._headers
 

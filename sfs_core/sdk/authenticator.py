@@ -26,7 +26,7 @@ class AuthenticationError(Exception):
         self.message = message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credentials:
     """What a call brings along by which the caller may be known.
 

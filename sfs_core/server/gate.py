@@ -39,10 +39,11 @@ class _Usage:
     """What one caller has asked so far."""
 
     limits: CallerLimits
+    burst: float
     tokens: float
     filled: float
     under_way: int = 0
-    day: int = 0
+    day_end: float = 0
     rows: int = 0
 
 
@@ -132,21 +133,19 @@ class Gate:
 
     def _new_usage(self, name: str) -> _Usage:
         limits = self._settings.limits_of.get(name, self._settings.limits)
-        burst = (limits.requests_per_second or 0) * BURST_SECONDS
-        day = int(self._clock() // DAY)
-        usage = _Usage(limits, max(burst, 1), time.monotonic(), day=day, rows=self._rows_before.pop(name, 0))
+        burst = max((limits.requests_per_second or 0) * BURST_SECONDS, 1)
+        usage = _Usage(limits, burst, burst, time.monotonic(), day_end=_end_of_day(self._clock()))
+        usage.rows = self._rows_before.pop(name, 0)
         self._usages[name] = usage
         return usage
 
     def _take_token(self, usage: _Usage, rate: float) -> None:
         now = time.monotonic()
-        usage.tokens = min(usage.tokens + (now - usage.filled) * rate, max(rate * BURST_SECONDS, 1))
-        usage.filled = now
-        if usage.tokens < 1:
-            raise RefusalError(
-                RpcCode.QUOTA, f"this caller may ask {rate:g} times per second", (1 - usage.tokens) / rate
-            )
-        usage.tokens -= 1
+        tokens = min(usage.tokens + (now - usage.filled) * rate, usage.burst)
+        usage.tokens, usage.filled = tokens, now
+        if tokens < 1:
+            raise RefusalError(RpcCode.QUOTA, f"this caller may ask {rate:g} times per second", (1 - tokens) / rate)
+        usage.tokens = tokens - 1
 
     def take_rows(self, usage: _Usage, rows: int) -> None:
         """Count rows against the day's limit; for `Visit`."""
@@ -155,8 +154,8 @@ class Gate:
             return
         limit //= self._share
         now = self._clock()
-        if usage.day != int(now // DAY):
-            usage.day, usage.rows = int(now // DAY), 0
+        if not usage.day_end - DAY <= now < usage.day_end:
+            usage.day_end, usage.rows = _end_of_day(now), 0
         if usage.rows + rows > limit:
             raise RefusalError(
                 RpcCode.QUOTA,
@@ -195,6 +194,10 @@ def authenticated(authenticators: Sequence[Authenticator], info: CallInfo) -> Ca
         if caller is not None:
             return caller
     raise RefusalError(RpcCode.AUTHENTICATION, "this server answers known callers only, and no credentials came")
+
+
+def _end_of_day(now: float) -> float:
+    return (now // DAY + 1) * DAY
 
 
 def open_authenticators(

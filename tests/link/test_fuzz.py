@@ -1,9 +1,14 @@
-"""Random and damaged bytes for everything that reads what others send: a coded error or a clean close, never more."""
+"""Random and damaged bytes for everything that reads what others send: a coded error or a clean close, never more.
+
+`SFS_FUZZ=100` in the environment tries a hundred times as much.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,15 +19,18 @@ import pytest
 
 from sfs_core.link.baidu_std import BaiduStdConnection
 from sfs_core.link.calls import Calls
+from sfs_core.link.channel import open_channel
 from sfs_core.link.connection import Connection, ListenerState
 from sfs_core.link.framing import FrameCutter, FrameError, request_frame
 from sfs_core.link.http1 import HttpConnection
 from sfs_core.link.rpc import Limits
 from sfs_core.link.sniff import WireProtocol, recognise
+from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from tests.link.damage import damaged
 from tests.link.echo import SERVICE, exchange, listening, request, routes
 
-COUNT = 10_000
+TIMES = int(os.environ.get("SFS_FUZZ", "1"))
+COUNT = 10_000 * TIMES
 
 
 def pieces(dice: random.Random, data: bytes) -> list[bytes]:
@@ -84,7 +92,31 @@ HTTP = [
     b"POST /ModelService/GetModelInfo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nT: 1\r\n\r\n",
     b"GET /health HTTP/1.1\r\nExpect: 100-continue\r\nConnection: keep-alive\r\n\r\nHEAD /health HTTP/1.0\r\n\r\n",
     b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Encoding: gzip\r\n\r\n",
+    # Shapes by which requests are smuggled past what stands in front of a server.
+    b"POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\nTransfer-Encoding : chunked\r\n\r\n5c\r\nGET /x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff;x=y\r\n{}\r\n-1\r\n0x2\r\n{}\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\nContent-Length: +2\nContent-Length: 2,2\r\n X: folded\r\n\r\n{}GET http://a/ HTTP/1.1\r\n\r\n",
 ]
+
+
+def http2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b"")
+"""HTTP/2's first bytes, and settings."""
+HTTP2 = [
+    PREFACE + http2_frame(1, 4, 1, b"\x83\x86\x44\x02/x\x41\x01a") + http2_frame(0, 1, 1, b"\0\0\0\0\2{}"),
+    PREFACE + http2_frame(1, 0, 1, b"\x83") + http2_frame(9, 0, 1, b"\x86" * 200) + http2_frame(9, 4, 1, b"\x44\xff"),
+    PREFACE
+    + b"".join(http2_frame(1, 4, stream, b"\x83") + http2_frame(3, 0, stream, b"\0\0\0\x08") for stream in (1, 3, 5)),
+    PREFACE
+    + http2_frame(8, 0, 0, b"\x7f\xff\xff\xff")
+    + http2_frame(6, 0, 0, b"pingpong")
+    + http2_frame(5, 4, 1, b"\0"),
+]
+"""A call, headers in pieces, resets at once, windows and pings."""
 
 
 @pytest.mark.parametrize(
@@ -129,9 +161,34 @@ def test_a_port_goes_on_serving_whatever_it_is_sent(run, dice):
 
     async def main() -> None:
         async with listening() as listener:
-            for _ in range(300):
+            for _ in range(300 * TIMES):
                 await exchange(listener.port, damaged(dice, good))
             assert b'"name":"abc"' in await exchange(listener.port, HTTP[0])
+
+    run(main())
+
+
+def tasks_and_files() -> tuple[int, int]:
+    return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_port_goes_on_speaking_grpc_and_keeps_nothing(run, dice):
+    """The gRPC server behind a port gets damaged HTTP/2; it still answers, and no task or file stays behind."""
+
+    async def main() -> None:
+        async with listening(Limits(header_timeout=0.5, idle_timeout=0.5)) as listener:
+            channel = open_channel("bob", f"127.0.0.1:{listener.port}", "h2:grpc")
+            asked = (SERVICE, "GetModelInfo", request("abc"), GetModelInfoResponse, 60.0)
+            assert (await channel.call(*asked)).model_info.name == "abc"
+            before = tasks_and_files()
+            for _ in range(TIMES):
+                data = [damaged(dice, HTTP2) for _ in range(100)]
+                await asyncio.gather(*(exchange(listener.port, each, seconds=60) for each in data))
+            assert (await channel.call(*asked)).model_info.name == "abc"
+            async with asyncio.timeout(60):
+                while any(now > old for now, old in zip(tasks_and_files(), before, strict=True)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await channel.close()
 
     run(main())
 
