@@ -180,20 +180,20 @@ def check(party: Party, name: str, model: Model) -> None:
 
 
 async def lines(
-    name: str, model: Model, parties: Mapping[str, Party], ports: Mapping[str, int], seconds: float
+    name: str, model: Model, parties: Mapping[str, Party], ports: Mapping[str, int], options: argparse.Namespace
 ) -> None:
     """Measure and print the lines of a model."""
     asked, other = model.parties
     target = Target(f"127.0.0.1:{parties[asked].service_port}", "http")
-    for rows in (1, 10, 100):
+    for rows in options.rows or (1, 10, 100):
         questions = draw_questions(name, model.parties, model.ids, rows)
         transport = open_transport(
             target, "secretflow.serving.apis.PredictionService", "Predict", connections=8, seconds=SECONDS
         )
-        generator = Generator(transport, questions.bodies(json=True), questions.check_json)
-        for callers in (0, 1, 8):
+        generator = Generator(transport, questions.bodies(json=True), questions.check_json, timeout=SECONDS)
+        for callers in options.callers or (0, 1, 8):
             before, cpu = {party: spent(port) for party, port in ports.items()}, cpu_seconds(parties)
-            figures = await measure(generator, callers, seconds)
+            figures = await measure(generator, callers, options.seconds)
             cpu = (cpu_seconds(parties) - cpu) / max(figures.right, 1) * 1e3
             after = {party: spent(port) for party, port in ports.items()}
             steps = [rounds(before[party], after[party], figures.right) for party in (asked, other)]
@@ -212,6 +212,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each line")
     parser.add_argument("--cases", type=Path, help="folder of recorded packages")
     parser.add_argument("--only", action="append", help="of these models; repeat")
+    parser.add_argument("--rows", action="append", type=int, help="so many of a request; repeat")
+    parser.add_argument("--callers", action="append", type=int, help="so many; repeat")
     parser.add_argument("--operators", type=json.loads, default={}, help="as in a config")
     options = parser.parse_args()
     print("| model | rows | callers | requests/s | p50 ms | p99 ms | CPU ms | wrong | asked party, ms | its peer, ms |")
@@ -229,7 +231,7 @@ def main() -> None:
                 config["operators"] = options.operators
             with serving(model) as (parties, ports):
                 check(parties[model.parties[0]], model_name, model)
-                uvloop.run(lines(model_name, model, parties, ports, options.seconds))
+                uvloop.run(lines(model_name, model, parties, ports, options))
 
 
 if __name__ == "__main__":
