@@ -18,6 +18,7 @@ from typing import Final, Literal
 import msgspec
 
 from sfs_core.errors import ConfigError, ErrorCode, SfsError
+from sfs_core.link.text import short_text
 from sfs_core.server.desired import Package
 from sfs_core.server.manager import Manager
 from sfs_core.server.orders import ServiceStatus
@@ -105,7 +106,7 @@ class Administration:
             who: gave it, for the log.
         """
         if command.do != "status":
-            logger.info("%s: %s %s", who, command.do, command.service or command.room)
+            logger.info("%s: %s %s", who, command.do, short_text(command.service or command.room))
         try:
             return await self._carry_out(command)
         except SfsError as error:
