@@ -65,15 +65,16 @@ def parse_target(url: str) -> Target:
     Raises:
         ConfigError: it is no such address.
     """
+    shown = repr(("…@" if "@" in url else "") + url.rpartition("@")[2])  # what stands before may be a password
     scheme, mark, rest = url.strip().partition("://")
     scheme = scheme.lower()
     protocol = _PROTOCOLS.get(scheme)
     host, colon, port = rest.rstrip("/").rpartition(":")
     if not mark or protocol is None:
         known = ", ".join(f"{each}://" for each in _PROTOCOLS)
-        raise ConfigError(f"{url!r} is no address of a server", hint=f"begin with one of {known}")
+        raise ConfigError(f"{shown} is no address of a server", hint=f"begin with one of {known}")
     if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise ConfigError(f"{url!r} is no address of a server", hint=f"{scheme}://HOST:PORT is expected")
+        raise ConfigError(f"{shown} is no address of a server", hint=f"{scheme}://HOST:PORT is expected")
     if any(c in host for c in "/?#@ ") or (":" in host and not host.startswith("[")):
-        raise ConfigError(f"{url!r} is no address of a server", hint="a host and a port are expected and nothing else")
+        raise ConfigError(f"{shown} is no address of a server", hint="a host and a port are expected and nothing else")
     return Target(f"{host}:{port}", protocol, scheme in _OVER_TLS)

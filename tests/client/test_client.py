@@ -244,11 +244,14 @@ def test_a_closed_client() -> None:
         "http://a:99999",
         "http://a:1/x",
         "http://::1:9",
+        "http://user:s3cret@a:1",
+        "user:s3cret@a",
     ],
 )
 def test_no_address_of_a_server(url: str) -> None:
-    with pytest.raises(ConfigError, match="is no address of a server"):
+    with pytest.raises(ConfigError, match="is no address of a server") as caught:
         Client(url)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_addresses() -> None:
