@@ -28,11 +28,11 @@ COLUMNS = {party: {f"x_{party}": [1.0 * i, 2.0 * i, 3.0 * i]} for i, party in en
 SCORES = [6.5, 12.5, 18.5]
 TWO = ("alice", "bob")
 SCORES_OF_TWO = [3.5, 6.5, 9.5]
-TIMEOUT = 0.8
+TIMEOUT = 2.0
 """Seconds that the configs give a peer."""
-SLACK = 0.1
-"""What a caller may wait longer than that."""
-BACK = 2.0
+SLACK = 3.0
+"""What a caller may wait longer than that, on a machine that has other things to do."""
+BACK = 10.0
 """Seconds within which a party that listens again is used again."""
 
 
@@ -237,14 +237,14 @@ def test_parties_with_different_models_both_refuse_to_start(start: Start, tmp_pa
     parties |= start(files, *(name for name in weights if name != first))
     counts = {"alice": "2 at alice, but 3 at bob", "bob": "3 at bob, but 2 at alice"}
     for name, party in parties.items():
-        assert f"the number of nodes is {counts[name]}" in ended(party, 10)
+        assert f"the number of nodes is {counts[name]}" in ended(party, 60)
 
 
 def test_a_peer_that_serves_another_service(start: Start, files: ClusterFiles) -> None:
     files.configs["bob"]["services"][0]["service"] = "other"
     parties = start(files, *TWO)
     for name, asked in (("alice", "linear"), ("bob", "other")):
-        log = ended(parties[name], 10)
+        log = ended(parties[name], 60)
         assert f"serves no service '{asked}'" in log
         assert "same id at all parties" in log
 
@@ -252,7 +252,7 @@ def test_a_peer_that_serves_another_service(start: Start, files: ClusterFiles) -
 def test_a_peer_that_never_comes(start: Start, files: ClusterFiles) -> None:
     files.configs["alice"]["link"] = {"timeout": 0.3, "handshake_attempts": 3, "handshake_interval": 0.2}
     began = time.monotonic()
-    log = ended(start(files, "alice")["alice"], 15)
+    log = ended(start(files, "alice")["alice"], 60)
     assert "bob" in log
     assert "did not answer the handshake for 0.6 s" in log
     assert "is it running, and is its address right?" in log
