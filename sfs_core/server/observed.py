@@ -6,7 +6,6 @@ They stand in for their bases where a config asks for metrics or traces; otherwi
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import cached_property, partial
@@ -48,8 +47,6 @@ EXECUTE: Final = "ExecutionService/Execute"
 GET_MODEL_INFO: Final = "ModelService/GetModelInfo"
 PREDICT: Final = "PredictionService/Predict"
 _APIS: Final = "secretflow.serving.apis"
-_ANSWERS: Final = (ExecuteReply, FeatureResult)
-"""What comes at once, most of the time: to ask about anything else takes longer."""
 
 
 class Span(Protocol):
@@ -205,26 +202,48 @@ class ObservedExecutor(Executor):
         for plan in self.plans:
             plan.observe(partial(self._step, str(plan.index)))
 
+    # Written out twice, without anything in between: this is done for every round of requests.
     def execute(self, call: ExecuteCall) -> ExecuteReply | Awaitable[ExecuteReply]:
         """As of the base."""
-        return _told(super().execute, partial(self._ran, call), call)
+        begin = time.perf_counter()
+        try:
+            reply = Executor.execute(self, call)
+        except Exception as error:
+            self._ran(call, begin, error)
+            raise
+        if isinstance(reply, ExecuteReply):
+            self._ran(call, begin, None)
+            return reply
+        return _told_later(reply, partial(self._ran, call, begin))
 
     def _fetch(self, call: ExecuteCall, ids: list[str]) -> FeatureResult | Awaitable[FeatureResult]:
-        return _told(super()._fetch, partial(self._fetched, call), call, ids)
+        begin = time.perf_counter()
+        try:
+            result = Executor._fetch(self, call, ids)
+        except Exception as error:
+            self._fetched(call, begin, error)
+            raise
+        if isinstance(result, FeatureResult):
+            self._fetched(call, begin, None)
+            return result
+        return _told_later(result, partial(self._fetched, call, begin))
 
-    def _ran(self, call: ExecuteCall, seconds: float, now: float, error: BaseException | None) -> None:
+    def _ran(self, call: ExecuteCall, begin: float, error: BaseException | None) -> None:
+        now = time.perf_counter()
         if call.steps is not None:
-            call.steps.append((f"execution {call.execution} here", seconds))
-        if self._metrics is None:
-            return
-        features = "FS_NONE" if call.execution else "FS_SERVICE" if call.predefined is None else "FS_PREDEFINED"
-        self._metrics.ran(self._service, call.requester, _outcome(error)[0], features, seconds, now)
-
-    def _fetched(self, call: ExecuteCall, seconds: float, now: float, error: BaseException | None) -> None:
-        if call.steps is not None:
-            call.steps.append(("features", seconds))
+            call.steps.append((f"execution {call.execution} here", now - begin))
         if self._metrics is not None:
-            self._metrics.fetched(self._service, call.requester, _outcome(error)[0], seconds, now)
+            features = "FS_NONE" if call.execution else "FS_SERVICE" if call.predefined is None else "FS_PREDEFINED"
+            code = ErrorCode.OK if error is None else _outcome(error)[0]
+            self._metrics.ran(self._service, call.requester, code, features, now - begin, now)
+
+    def _fetched(self, call: ExecuteCall, begin: float, error: BaseException | None) -> None:
+        now = time.perf_counter()
+        if call.steps is not None:
+            call.steps.append(("features", now - begin))
+        if self._metrics is not None:
+            code = ErrorCode.OK if error is None else _outcome(error)[0]
+            self._metrics.fetched(self._service, call.requester, code, now - begin, now)
 
     def _step(self, execution: str, node: str, seconds: float) -> None:
         if self._metrics is not None:
@@ -301,33 +320,24 @@ class ObservedSource:
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """The source's rows."""
-        return _told(self._source.fetch, self._over, query)
+        begin = time.perf_counter()
+        try:
+            result = self._source.fetch(query)
+        except Exception as error:
+            self._over(begin, error)
+            raise
+        if isinstance(result, FeatureResult):
+            self._over(begin, None)
+            return result
+        return _told_later(result, partial(self._over, begin))
 
-    def _over(self, seconds: float, now: float, error: BaseException | None) -> None:
-        self._tell(_outcome(error)[0], seconds, now)
-
-
-Tell = Callable[[float, float, BaseException | None], None]
-"""Learns how many seconds something took, the time at its end, and the error if any."""
-
-
-def _told(function: Callable[..., T | Awaitable[T]], tell: Tell, *arguments: Any) -> T | Awaitable[T]:
-    """What `function` gives, at once or later; `tell` is told of its end."""
-    begin = time.perf_counter()
-    try:
-        result = function(*arguments)
-    except Exception as error:
+    def _over(self, begin: float, error: BaseException | None) -> None:
         now = time.perf_counter()
-        tell(now - begin, now, error)
-        raise
-    if isinstance(result, _ANSWERS) or not inspect.isawaitable(result):
-        now = time.perf_counter()
-        tell(now - begin, now, None)
-        return result
-    return _told_later(result, tell, begin)
+        self._tell(ErrorCode.OK if error is None else _outcome(error)[0], now - begin, now)
 
 
-async def _told_later(pending: Awaitable[T], tell: Tell, begin: float) -> T:
+async def _told_later(pending: Awaitable[T], tell: Callable[[BaseException | None], None]) -> T:
+    """What is waited for; `tell` gets its error, if any, when it is there."""
     error: BaseException | None = None
     try:
         return await pending
@@ -335,8 +345,7 @@ async def _told_later(pending: Awaitable[T], tell: Tell, begin: float) -> T:
         error = failure
         raise
     finally:
-        now = time.perf_counter()
-        tell(now - begin, now, error)
+        tell(error)
 
 
 def _outcome(error: BaseException | None) -> tuple[ErrorCode, str]:
