@@ -279,6 +279,15 @@ class Batch:
             raise FeatureError(f"{self.schema} cannot be renamed to {schema}")
         return Batch(schema, self.num_rows, self._columns, self._matrix, self._rows)
 
+    def part(self, start: int, end: int) -> Batch:
+        """The rows from `start` up to, not including, `end`; shares memory."""
+        if self._rows is not None:
+            return Batch(self.schema, end - start, None, None, self._rows[start:end])
+        if self._matrix is not None:
+            return Batch(self.schema, end - start, None, self._matrix[start:end])
+        assert self._columns is not None
+        return Batch(self.schema, end - start, [column[start:end] for column in self._columns])
+
     def take(self, order: Sequence[int]) -> Batch:
         """The rows at the given indices, in that order; indices may repeat."""
         if self._rows is not None:

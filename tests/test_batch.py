@@ -148,3 +148,17 @@ def test_binary_blocks_become_binary_arrays() -> None:
     assert batch.rows() == [(b"\0\1",), (b"\2\3",), (b"\4\5",)]
     empty = Batch.from_columns(schema, [np.empty((3, 0), np.uint8)], 3)
     assert empty.to_arrow().column(0).to_pylist() == [b"", b"", b""]
+
+
+def test_parts_have_the_same_rows_in_every_form() -> None:
+    rows = [(float(i), -float(i)) for i in range(5)]
+    matrix = np.array(rows)
+    forms = [
+        Batch.from_rows(FLOATS, rows),
+        Batch.from_matrix(FLOATS, matrix),
+        Batch.from_columns(FLOATS, [matrix[:, 0].copy(), pa.array(matrix[:, 1])], 5),
+    ]
+    for batch in forms:
+        for start, end in [(0, 5), (1, 3), (2, 2)]:
+            part = batch.part(start, end)
+            assert (part.num_rows, part.form, list(part.rows())) == (end - start, batch.form, rows[start:end])

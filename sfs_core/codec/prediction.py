@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -128,42 +128,54 @@ def decode_message(message: apis_pb2.PredictRequest) -> PredictRequest:
     return PredictRequest(_Header(dict(message.header.data)), spec, params, features)
 
 
-_SCORES: Final = b',"results":[{"scores":[{"name":'
-
-
 def encode_json(reply: PredictReply) -> bytes:
     """The answer as the reference prints it: snake_case, defaults printed, empty results left out.
 
     Scores that are not finite become the strings NaN, Infinity and -Infinity, as protobuf's JSON has them.
     """
-    missing = reply.missing
+    missing, scores = reply.missing, reply.scores
     headers = reply.headers if missing is None else _with_unscored_rows(reply.headers, missing)
-    head = (
-        b'{"header":{"data":'
-        + (orjson.dumps(dict(headers)) if headers else b"{}")
-        + b'},"status":{"code":%d,"msg":' % reply.code
-        + orjson.dumps(reply.message)
-        + b'},"service_spec":{"id":'
-        + orjson.dumps(reply.service)
-        + b"}"
-    )
-    scores = reply.scores
-    if missing is not None and scores is not None:
-        return head + b',"results":' + orjson.dumps(_results_partly(scores, missing)) + b"}"
-    if scores is None or not scores.num_rows or not len(scores.schema):
+    if headers or reply.code != ErrorCode.OK or reply.message:
+        head = _head(headers, reply.code, reply.message, reply.service)
+    else:
+        head = _plain_head(reply.service)
+    if scores is None or not (scores.num_rows or missing) or not len(scores.schema):
         return head + b"}"
+    if missing is not None:
+        return head + b',"results":' + orjson.dumps(_results_partly(scores, missing)) + b"}"
     if len(scores.schema) > 1:
         return head + b',"results":' + orjson.dumps(_results(scores)) + b"}"
-    name = orjson.dumps(scores.schema.names[0])
-    between = b'}]},{"scores":[{"name":' + name + b',"value":'
-    return head + _SCORES + name + b',"value":' + between.join(_numbers(scores)) + b"}]}]}"
+    first, between = _around_scores(scores.schema.names[0])
+    return head + first + _numbers(scores, between) + b"}]}]}"
 
 
-def _numbers(scores: Batch) -> Sequence[bytes]:
+def _head(headers: Mapping[str, str], code: int, text: str, service: str) -> bytes:
+    return b'{"header":{"data":%b},"status":{"code":%d,"msg":%b},"service_spec":{"id":%b}' % (
+        orjson.dumps(dict(headers)),
+        code,
+        orjson.dumps(text),
+        orjson.dumps(service),
+    )
+
+
+@lru_cache(maxsize=64)
+def _plain_head(service: str) -> bytes:
+    return _head({}, ErrorCode.OK, "", service)
+
+
+@lru_cache(maxsize=64)
+def _around_scores(name: str) -> tuple[bytes, bytes]:
+    """What stands before the first score, and between two."""
+    score = b'{"scores":[{"name":%b,"value":' % orjson.dumps(name)
+    return b',"results":[' + score, b"}]}," + score
+
+
+def _numbers(scores: Batch, between: bytes) -> bytes:
     values: list[float] = [row[0] for row in scores.rows()] if scores.has_rows else scores.float64(0).tolist()
-    if all(map(isfinite, values)):
-        return orjson.dumps(values)[1:-1].split(b",")
-    return [orjson.dumps(_json_number(value)) for value in values]
+    numbers = orjson.dumps(values)
+    if b"n" not in numbers:  # null is what orjson makes of those that are not finite
+        return numbers[1:-1].replace(b",", between)
+    return between.join([orjson.dumps(_json_number(value)) for value in values])
 
 
 def _json_number(value: float) -> float | str:

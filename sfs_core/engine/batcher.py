@@ -12,7 +12,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
+from time import perf_counter
 from typing import Any, Final
 
 from sfs_core.batch import Batch
@@ -34,7 +36,8 @@ FORGET_SECONDS: Final = 10.0
 
 Outcome = PredictReply | BaseException
 Deliver = Callable[[Outcome], None]
-Rows = list[tuple[str, ...]]
+FEW_ROWS: Final = 4
+"""Scores of up to so many rows per request are scattered as plain Python values, of more as arrays."""
 
 
 @dataclass(slots=True)
@@ -167,7 +170,7 @@ class Batcher:
             self.waiting_rows -= waiting.count
             if waiting.gone:
                 continue
-            if waiting.deadline > self._loop.time():
+            if waiting.deadline == inf or waiting.deadline > self._loop.time():
                 return waiting
             waiting.deliver(SfsError("the request's time limit passed before its turn came"))
         return None
@@ -187,7 +190,7 @@ class Batcher:
         return group
 
     async def _round(self, group: Sequence[_Waiting]) -> None:
-        begin = self._loop.time()
+        begin = perf_counter()
         if self._observe_round is not None:
             self._observe_round(len(group))
         try:
@@ -207,15 +210,17 @@ class Batcher:
         if len(group) == 1 and group[0].count == 1:
             await self._alone(group[0])
             return True
-        parties = self._predictor.parties
-        rows = [row for waiting in group for row in _rows(waiting.request, parties)]
-        places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
-        if len(group) == 1 and len(places) == len(rows):
+        first = group[0].request
+        if first.predefined_features:
+            await self._alone(group[0])
+            return True
+        columns, places = _distinct_rows([waiting.request for waiting in group], self._predictor.parties)
+        if len(group) == 1 and places is None:
             await self._alone(group[0])
             return True
         try:
             deadline = max(waiting.deadline for waiting in group)
-            reply = await self._predictor.predict(_joined(group[0].request, parties, list(places)), deadline)
+            reply = await self._predictor.predict(_joined(first, self._predictor.parties, columns), deadline)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers
             if len(group) > 1 and _may_be_one_request_s(error):
                 return False
@@ -223,7 +228,7 @@ class Batcher:
                 waiting.deliver(error)
             return True
         scatter = _scatter if reply.missing is None else _scatter_partly
-        scatter(group, reply, [places[row] for row in rows])
+        scatter(group, reply, places)
         return True
 
     def _start_alone(self, waiting: _Waiting) -> None:
@@ -239,7 +244,7 @@ class Batcher:
 
     def _measure(self, begin: float) -> None:
         """Follow the link: while answers take long, more rounds may be under way."""
-        now = self._loop.time()
+        now = perf_counter()
         if now - begin < self._shortest or now - self._measured > FORGET_SECONDS:
             self._shortest, self._measured = now - begin, now
             self._most_under_way = min(MOST_ROUNDS, 2 + int(self._shortest / SECONDS_PER_ROUND))
@@ -250,21 +255,38 @@ def _key(request: PredictRequest, count: int) -> Any:
     if count > LARGE_ROWS or request.predefined_features:
         return None
     contexts = [(party, param.query_context) for party, param in request.fs_params.items() if param.query_context]
-    headers = {name: value for name, value in request.headers.items() if name.lower() not in TRACE_HEADERS}
-    return headers, sorted(contexts)
+    headers = request.headers
+    if headers:
+        headers = {name: value for name, value in headers.items() if name.lower() not in TRACE_HEADERS}
+    return headers, sorted(contexts) if contexts else contexts
 
 
-def _rows(request: PredictRequest, parties: Sequence[str]) -> Rows:
-    if request.predefined_features:
-        return []
-    return list(zip(*(request.fs_params[party].query_datas for party in parties), strict=True))
+def _distinct_rows(
+    requests: Sequence[PredictRequest], parties: Sequence[str]
+) -> tuple[Sequence[list[str]], list[int] | None]:
+    """The rows of requests, each one once.
+
+    Returns:
+        Each party's query datas of the distinct rows, and where among these the requests' rows stand, one request's
+        after the other's; None for the latter where no row repeats.
+    """
+    columns = [
+        list(chain.from_iterable([request.fs_params[party].query_datas for request in requests])) for party in parties
+    ]
+    alike = all(column == columns[0] for column in columns[1:])
+    rows: Sequence[Any] = columns[0] if alike else list(zip(*columns, strict=True))
+    distinct = dict.fromkeys(rows)
+    if len(distinct) == len(rows):
+        return columns, None
+    places = dict(zip(distinct, range(len(distinct)), strict=True))
+    once = [list(distinct)] * len(parties) if alike else list(map(list, zip(*distinct, strict=True)))
+    return once, [places[row] for row in rows]
 
 
-def _joined(model: PredictRequest, parties: Sequence[str], rows: Rows) -> PredictRequest:
+def _joined(model: PredictRequest, parties: Sequence[str], columns: Sequence[list[str]]) -> PredictRequest:
     """A request like `model` for other rows."""
-    columns = zip(*rows, strict=True)
     params = {
-        party: FeatureParam(list(column), model.fs_params[party].query_context)
+        party: FeatureParam(column, model.fs_params[party].query_context)
         for party, column in zip(parties, columns, strict=True)
     }
     joined = PredictRequest.of(model.service, params)
@@ -277,23 +299,27 @@ def _may_be_one_request_s(error: Exception) -> bool:
     return not isinstance(error, PeerError) or isinstance(error, PeerAnswerError)
 
 
-def _scatter(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[int]) -> None:
+def _scatter(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[int] | None) -> None:
     scores = reply.scores
     assert scores is not None
-    rows = scores.rows()
+    if places is not None:
+        scores = scores.take(places)
+    if scores.num_rows <= FEW_ROWS * len(group):
+        scores.rows()
     start = 0
     for waiting in group:
         end = start + waiting.count
-        own = Batch(scores.schema, waiting.count, rows=[rows[place] for place in places[start:end]])
+        own = scores.part(start, end)
         waiting.deliver(PredictReply(reply.service, own, headers=reply.headers, steps=reply.steps))
         start = end
 
 
-def _scatter_partly(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[int]) -> None:
+def _scatter_partly(group: Sequence[_Waiting], reply: PredictReply, places: Sequence[int] | None) -> None:
     """As `_scatter`, where rows are missing: each caller is told of those that it asked for."""
     scores, missing = reply.scores, reply.missing
     assert scores is not None
     assert missing is not None
+    places = range(len(missing)) if places is None else places
     scored = dict(
         zip((place for place, is_missing in enumerate(missing) if not is_missing), scores.rows(), strict=True)
     )

@@ -179,22 +179,13 @@ class Predictor:
         Raises:
             RequestError: parties without ids, unequal numbers of rows, or too many.
         """
-        counts = {}
+        params = request.fs_params
+        counts = [len(params[party].query_datas) if party in params else 0 for party in self.parties]
         if request.predefined_features:
-            counts[self.party] = feature_rows(request.predefined_features)
-        for party in self.parties:
-            param = request.fs_params.get(party)
-            if party not in counts:
-                counts[party] = len(param.query_datas) if param else 0
-        empty = [party for party, count in counts.items() if not count]
-        if empty:
-            raise RequestError(
-                f"no query datas for {', '.join(empty)}", where="fs_params", hint="give every party the same rows"
-            )
-        rows = counts[self.party]
-        if any(count != rows for count in counts.values()):
-            listed = ", ".join(f"{party} {count}" for party, count in sorted(counts.items()))
-            raise RequestError(f"the parties' query datas differ in length: {listed}", where="fs_params")
+            counts[self.parties.index(self.party)] = feature_rows(request.predefined_features)
+        rows = counts[0]
+        if not rows or counts.count(rows) != len(counts):
+            raise _unequal_rows(dict(zip(self.parties, counts, strict=True)))
         if rows > self._max_rows:
             raise RequestError(f"{rows} rows asked for, at most {self._max_rows} are served", where="fs_params")
         return rows
@@ -234,6 +225,16 @@ class Predictor:
             call.ids, call.context = param.query_datas, param.query_context
             call.per_row = party in self._per_row_parties
         return call
+
+
+def _unequal_rows(counts: Mapping[str, int]) -> RequestError:
+    empty = [party for party, count in counts.items() if not count]
+    if empty:
+        return RequestError(
+            f"no query datas for {', '.join(empty)}", where="fs_params", hint="give every party the same rows"
+        )
+    listed = ", ".join(f"{party} {count}" for party, count in counts.items())
+    return RequestError(f"the parties' query datas differ in length: {listed}", where="fs_params")
 
 
 def _checked_reply(round_: Round, party: str, reply: ExecuteReply) -> ExecuteReply:

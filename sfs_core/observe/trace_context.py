@@ -19,7 +19,7 @@ TRACE_HEADERS: Final = frozenset(
 )
 """Lower-case names of the headers that are read."""
 
-_ENTRIES: Final = ("b3", "x-b3-traceid", "traceparent")
+_ENTRIES: Final = frozenset({"b3", "x-b3-traceid", "traceparent"})
 """One of these is there where a trace is."""
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{1,32}")
 _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
@@ -117,7 +117,7 @@ def adopt_trace(headers: dict[str, str], http_headers: Mapping[str, str]) -> Non
         headers: the map; gets the several B3 entries.
         http_headers: names in lower case.
     """
-    if not any(name in http_headers for name in _ENTRIES):
+    if _ENTRIES.isdisjoint(http_headers):
         return
     context = trace_of(http_headers)
     if context is not None:
@@ -130,6 +130,11 @@ def ensure_trace(headers: dict[str, str]) -> str:
     Args:
         headers: the map; afterwards it has the several B3 entries.
     """
+    if not headers:
+        ids = f"{getrandbits(192):048x}"
+        trace_id = headers["X-B3-TraceId"] = ids[:32]
+        headers["X-B3-SpanId"], headers["X-B3-Sampled"] = ids[32:], "1"
+        return trace_id
     trace_id = headers.get("X-B3-TraceId", "")
     if len(trace_id) == 32 and _TRACE_ID.fullmatch(trace_id):
         return trace_id

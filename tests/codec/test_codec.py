@@ -244,14 +244,14 @@ def test_answers_are_printed_as_the_reference_prints_them() -> None:
     }
 
 
-@given(st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=10), st.booleans())
-def test_printed_scores_are_json_and_exact(rows: list[tuple[float, float]], two: bool) -> None:
+@given(st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=10), st.booleans(), st.booleans())
+def test_printed_scores_are_json_and_exact(rows: list[tuple[float, float]], two: bool, headed: bool) -> None:
     names = ["a", "b"] if two else ["a"]
     scores = Batch.from_rows(Schema((n, pa.float64()) for n in names), [row[: len(names)] for row in rows])
-    reply = prediction.PredictReply("svc", scores, headers={"k": "v"})
+    reply = prediction.PredictReply("svc", scores, headers={"k": "v"} if headed else {})
     message = apis_pb2.PredictResponse()
     json_format.Parse(prediction.encode_json(reply), message)
-    assert message.header.data == {"k": "v"}
+    assert message.header.data == reply.headers
     found = [[score.value for score in result.scores] for result in message.results]
     assert np.array_equal(found, [row[: len(names)] for row in rows], equal_nan=True)
     assert json_format.MessageToDict(prediction.encode_message(reply)) == json_format.MessageToDict(message)

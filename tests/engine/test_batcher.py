@@ -109,8 +109,9 @@ def assert_same(found: Any, expected: Any) -> None:
 ids = st.lists(st.sampled_from(["1", "2", "3", "4", "bad", "worse"]), min_size=1, max_size=4)
 good_ids = st.lists(st.sampled_from(["1", "2", "3"]), min_size=1, max_size=4)
 requests = st.builds(
-    lambda both, tenant, context: request(both, None, tenant, context),
+    lambda alice, alike, tenant, context: request(alice, None if alike else alice[::-1], tenant, context),
     st.one_of(ids, good_ids),
+    st.booleans(),
     st.sampled_from(["", "1", "2"]),
     st.sampled_from(["", "7"]),
 )
