@@ -116,7 +116,10 @@ class CachedSource:
                 found[id_] = known[1]
         self.hits += len(found)
         self.misses += len(unknown)
-        return self._fetch_unknown(query, found, unknown, depends_on) if unknown else self._result(query, found, {})
+        if not unknown:
+            return self._result(query, found, {})
+        ends = {id_: self._known[id_, depends_on][0] for id_ in found}
+        return self._fetch_unknown(query, found, ends, unknown, depends_on)
 
     def _entries(self, headers: Mapping[str, str]) -> Hashable:
         if self._headers is not None:
@@ -124,8 +127,9 @@ class CachedSource:
         return tuple(sorted(item for item in headers.items() if item[0].lower() not in TRACE_HEADERS))
 
     async def _fetch_unknown(
-        self, query: FeatureQuery, found: Rows, unknown: Sequence[str], depends_on: Hashable
+        self, query: FeatureQuery, found: Rows, ends: dict[str, float], unknown: Sequence[str], depends_on: Hashable
     ) -> FeatureResult:
+        """The rows, with those that are fetched; what was found and has ended meanwhile is fetched as well."""
         joined: dict[_Flight, list[str]] = {}
         left = []
         for id_ in unknown:
@@ -139,13 +143,20 @@ class CachedSource:
         headers: dict[str, str] = {}
         try:
             for flight, ids in joined.items():
-                rows = await flight.rows_for_another(self._clock, self._ttl, self._missing_ttl)
+                rows = await flight.rows_for_another(self._clock, self._life)
                 found.update((id_, rows[id_]) for id_ in ids if id_ in rows)
+                ends.update((id_, flight.began + self._life(rows[id_])) for id_ in ids if id_ in rows)
                 left += [id_ for id_ in ids if id_ not in rows]
             if left:
                 own.append(self._start(query, left, depends_on))
             for flight in own:
                 rows, sent = await flight.outcome()
+                found |= rows
+                headers = {**sent, **headers}
+            now = self._clock()
+            if late := [id_ for id_, end in ends.items() if end <= now]:
+                own.append(self._start(query, late, depends_on))
+                rows, sent = await own[-1].outcome()
                 found |= rows
                 headers = {**sent, **headers}
         except BaseException:
@@ -168,6 +179,9 @@ class CachedSource:
         flight.task.add_done_callback(landed)
         return flight
 
+    def _life(self, row: Row | None) -> float:
+        return self._missing_ttl if row is None else self._ttl
+
     async def _ask(self, query: FeatureQuery, depends_on: Hashable) -> tuple[Rows, Mapping[str, str]]:
         began = self._clock()
         result = self._source.fetch(query)
@@ -176,7 +190,7 @@ class CachedSource:
         rows = _by_id(query.ids, result)
         now = self._clock()
         for id_, row in rows.items():
-            end = began + (self._missing_ttl if row is None else self._ttl)
+            end = began + self._life(row)
             if end > now:
                 self._known.pop((id_, depends_on), None)
                 self._known[id_, depends_on] = end, row
@@ -200,7 +214,7 @@ class _Flight:
     def __init__(self, work: Any, began: float) -> None:
         self.task: asyncio.Task[tuple[Rows, Mapping[str, str]]] = asyncio.ensure_future(work)
         self.task.add_done_callback(_look_at_failure)
-        self._began = began
+        self.began = began
         self._waiting = 0
 
     async def outcome(self) -> tuple[Rows, Mapping[str, str]]:
@@ -212,7 +226,7 @@ class _Flight:
             self._waiting -= 1
             await self.abandon()
 
-    async def rows_for_another(self, clock: Callable[[], float], ttl: float, missing_ttl: float) -> Rows:
+    async def rows_for_another(self, clock: Callable[[], float], life: Callable[[Row | None], float]) -> Rows:
         """What it brings for one that came later: no row that is too old by then, and nothing where it fails."""
         self._waiting += 1
         try:
@@ -222,9 +236,9 @@ class _Flight:
             await self.abandon()
         if self.task.cancelled() or self.task.exception() is not None:
             return {}
-        age = clock() - self._began
+        age = clock() - self.began
         rows = self.task.result()[0]
-        return {id_: row for id_, row in rows.items() if age < (missing_ttl if row is None else ttl)}
+        return {id_: row for id_, row in rows.items() if age < life(row)}
 
     async def abandon(self) -> None:
         """Give it up, if nobody waits."""

@@ -219,6 +219,25 @@ async def test_hits_misses_and_what_a_row_depends_on() -> None:
     assert isinstance(cache.fetch(FeatureQuery(["b"], "", {"tenant": "t1"})), FeatureResult)
 
 
+async def test_what_ends_while_another_row_is_fetched_is_fetched_anew() -> None:
+    store, now = Store(), [0.0]
+    store.rows = {"a": 1, "b": 2}
+    cache = cached(store, lambda: now[0])
+    first = asyncio.ensure_future(fetch(cache, "a"))
+    await settled()
+    store.waiting[0][1].set_result(None)
+    await first
+    store.rows["a"] = 3
+    now[0] = TTL - 1
+    both = asyncio.ensure_future(fetch(cache, "a", "b"))
+    await settled()
+    now[0] = TTL + 1
+    for _ in range(2):
+        store.waiting[0][1].set_result(None)
+        await settled()
+    assert numbers_of(await both) == [3, 2]
+
+
 async def test_only_the_named_headers_count() -> None:
     store = Store(gated=False)
     store.rows = {"a": 1}
