@@ -86,7 +86,7 @@ def test_a_claim_may_list_services(make: Make, claims: dict[str, Any], services:
         (token(exp=time.time() - 60), "expired"),
         (token(iss="https://canary.example/"), "another issuer"),
         (token(aud="sfs-canary"), "another server"),
-        (token(nbf=time.time() + 600), "not good"),
+        (token(nbf=time.time() + 86_400), "not good"),
         (token(exp=None), "not good"),
         (token(sub=None), "not good"),
         (token(sub=""), "no name"),
