@@ -11,6 +11,7 @@ from sfs_core.batch import Batch
 from sfs_core.block import PartyBlocks, TableBlock
 from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
 from sfs_core.codec.block_templates import BlockTemplates
+from sfs_core.codec.entries import foreign_entries
 from sfs_core.codec.features import Feature, feature_from_message, feature_rows
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
@@ -18,8 +19,10 @@ from sfs_core.proto import apis_pb2
 __all__ = [
     "AGREED_EXTENSION",
     "EXTENSIONS",
+    "MISSING_ROWS",
     "MODEL",
     "MODEL_EXTENSION",
+    "PER_ROW",
     "PER_ROW_EXTENSION",
     "SAFE_TEXT_MARK",
     "ExecuteCall",
@@ -113,6 +116,7 @@ AGREED_EXTENSION: Final = "agreed"
 """Announces that calls which name the model told of will be answered: this party knows that the others have it, too."""
 _UNKNOWN_MODEL: Final = "sfs-unknown-model"
 """A header entry of the answer to a call that names a model which this party has not."""
+
 
 SAFE_TEXT_MARK: Final = "sfs: "
 """Begins the error texts of our own parties, which quote no features, ids or secrets; others' texts may."""
@@ -237,8 +241,6 @@ def reply_to_message(service: str, reply: ExecuteReply) -> apis_pb2.ExecuteRespo
     message.header.data.update(reply.headers)
     if reply.missing is not None:
         message.header.data[MISSING_ROWS] = "".join(["1" if is_missing else "0" for is_missing in reply.missing])
-    elif MISSING_ROWS in reply.headers:  # a feature service does not speak for this party
-        del message.header.data[MISSING_ROWS]
     message.status.code = ErrorCode.OK
     message.service_spec.id = service
     _write_nodes(message.result, _of_one_party(reply.outputs))
@@ -276,10 +278,11 @@ def reply_from_message(
             rows are not right (7).
     """
     outputs = _only_tables(_read_nodes(message.result), execution)
-    headers = dict(message.header.data)
-    if MISSING_ROWS not in headers:
-        return ExecuteReply(outputs, headers)
-    return ExecuteReply(outputs, headers, _missing_rows(headers.pop(MISSING_ROWS), per_row_count))
+    data = message.header.data
+    if not data:
+        return ExecuteReply(outputs)
+    missing = _missing_rows(data[MISSING_ROWS], per_row_count) if MISSING_ROWS in data else None
+    return ExecuteReply(outputs, foreign_entries(data), missing)
 
 
 def _of_one_party(outputs: Mapping[str, Batch]) -> Mapping[str, Sequence[Batch]]:

@@ -1,7 +1,7 @@
 """Features as messages carry them (`FeatureField` and one typed list of values), made into batches.
 
-Which list of a `FeatureValue` counts is said by `field.type`; nothing is widened unless asked for. The reference's type
-table holds for predefined features, for feature services, and for anybody else who sends features as messages.
+Which list of a `FeatureValue` counts is said by `field.type`; nothing is widened. The reference's type table holds
+for predefined features, for feature services, and for anybody else who sends features as messages.
 """
 
 from __future__ import annotations
@@ -71,8 +71,11 @@ FIELD_TYPE_NAMES: Final[dict[str | int, str]] = {name: name for name in VALUE_LI
     serving_pb2.FieldType.Value(name): name for name in VALUE_LISTS
 }
 """The name of a `FieldType`, by name and by number."""
-_NARROWER: Final = {"FIELD_INT64": ("FIELD_INT32",), "FIELD_DOUBLE": ("FIELD_INT32", "FIELD_FLOAT")}
-"""Types whose values another type has all of."""
+_WIDENED: Final[dict[str, dict[str, Any]]] = {
+    "FIELD_INT64": {"FIELD_INT32": pa.int32()},
+    "FIELD_DOUBLE": {"FIELD_INT32": pa.int32(), "FIELD_FLOAT": pa.float32()},
+}
+"""Which types hold all values of which others, and these others' Arrow types."""
 _FIELD_TYPES: Final[dict[Any, str]] = {
     pa.bool_(): "FIELD_BOOL",
     pa.int8(): "FIELD_INT32",
@@ -118,8 +121,7 @@ def batch_of_features(
             of it that is None counts as empty.
         schema: names and types wanted.
         num_rows: rows expected; None: as many as the features have.
-        widen: whether numbers of a narrower type are taken where nothing is lost: int32 as int64 or double, float as
-            double.
+        widen: whether FIELD_INT32 will do for FIELD_INT64, and FIELD_INT32 and FIELD_FLOAT for FIELD_DOUBLE.
 
     Raises:
         FeatureError: a feature is missing (code 2), has an unknown type (2) or one that does not fit (3), another
@@ -185,17 +187,13 @@ def _typed_list(feature: Feature) -> list[Any]:
 
 
 def _values(feature: Feature, name: str, arrow_type: Any, wanted: str, widen: bool) -> list[Any]:
-    if feature.field.type == wanted or (found := _type_name(feature)) == wanted:
-        return getattr(feature.value, VALUE_LISTS[wanted], None) or []
-    if widen and found in _NARROWER.get(wanted, ()):
-        return _widened(_typed_list(feature), name, found, wanted)
-    raise FeatureError(f"feature {name!r} is {found}, {wanted} is needed for {arrow_type}")
-
-
-def _widened(values: list[Any], name: str, found: str, wanted: str) -> list[Any]:
-    narrow = _column(values, name, pa.float32() if found == "FIELD_FLOAT" else pa.int32())
-    widened: list[Any] = narrow.astype(np.int64 if wanted == "FIELD_INT64" else np.float64).tolist()
-    return widened
+    if feature.field.type != wanted and (found := _type_name(feature)) != wanted:
+        if not widen or found not in _WIDENED.get(wanted, ()):
+            raise FeatureError(f"feature {name!r} is {found}, {wanted} is needed for {arrow_type}")
+        narrow = _column(_typed_list(feature), name, _WIDENED[wanted][found])
+        widened: list[Any] = (narrow.astype(np.float64) if wanted == "FIELD_DOUBLE" else narrow).tolist()
+        return widened
+    return getattr(feature.value, VALUE_LISTS[wanted], None) or []
 
 
 def _column(values: list[Any], name: str, arrow_type: Any) -> Any:

@@ -4,13 +4,15 @@
 * The judge of a service in any language: `check_service`, which `sfs spi check` prints.
 * A plugin that asks a service: features as messages carry them, and the retry options. The records and the type table
   are those of predefined features, and `retry` means to a plugin what it means to peers.
-* `MISSING_ROWS`, the header entry with which such a plugin asks which ids have no row, and a service says so.
+* Header entries of ours: `PER_ROW` asks for the rows that there are, `MISSING_ROWS` says which there are not;
+  `foreign_entries` leaves out ours.
 * Options of plugins: `Seconds` (also as '500 ms'), `HeaderName`, `HeaderValue`.
 """
 
 from __future__ import annotations
 
-from sfs_core.codec.execution import MISSING_ROWS
+from sfs_core.codec.entries import foreign_entries
+from sfs_core.codec.execution import MISSING_ROWS, PER_ROW
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue, batch_of_features, field_type
 from sfs_core.config.option_types import HeaderName, HeaderValue, Seconds
 from sfs_core.config.schema import Retry
@@ -22,6 +24,7 @@ from sfs_core.spi.openapi import openapi_document
 
 __all__ = [
     "MISSING_ROWS",
+    "PER_ROW",
     "FailureKind",
     "Feature",
     "FeatureField",
@@ -41,6 +44,7 @@ __all__ = [
     "batch_of_features",
     "check_service",
     "field_type",
+    "foreign_entries",
     "openapi_document",
     "retry_policy",
     "spi_app",

@@ -79,12 +79,14 @@ class Answer:
         code: `status.code`.
         types: the type of each feature.
         columns: its values.
+        headers: the entries of its header.
         document: the answer as it came.
     """
 
     code: int
     types: Mapping[str, str]
     columns: Mapping[str, Sequence[Any]]
+    headers: Mapping[str, str]
     document: Any
 
 
@@ -113,8 +115,18 @@ class Exchange:
         self._mine = threading.local()
         self._open: set[http.client.HTTPConnection] = set()
 
-    def ask(self, ids: Sequence[str], features: Mapping[str, str] | None = None) -> Answer:
+    def ask(
+        self,
+        ids: Sequence[str],
+        features: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Ask for features of ids.
+
+        Args:
+            ids: the ids.
+            features: names and types; the probe's, if nothing else is said.
+            headers: header entries besides the probe's.
 
         Raises:
             BrokenRuleError: no answer in time, or none that can be read.
@@ -122,7 +134,7 @@ class Exchange:
         probe = self.probe
         wanted = probe.features if features is None else features
         request = {
-            "header": {"data": probe.headers},
+            "header": {"data": {**probe.headers, **(headers or {})}},
             "model_service_id": probe.service,
             "party_id": probe.party,
             "feature_fields": [{"name": name, "type": type_} for name, type_ in wanted.items()],
@@ -200,4 +212,4 @@ def read_answer(body: bytes) -> Answer:
         name, type_ = feature.field.name, FIELD_TYPE_NAMES.get(feature.field.type, "")
         types[name] = type_
         columns[name] = list(getattr(feature.value, VALUE_LISTS[type_])) if type_ else []
-    return Answer(message.status.code, types, columns, document)
+    return Answer(message.status.code, types, columns, dict(message.header.data), document)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from sfs_core.codec.dialect import from_json
-from sfs_core.codec.execution import MISSING_ROWS
+from sfs_core.codec.execution import MISSING_ROWS, PER_ROW
 from sfs_core.codec.features import FIELD_TYPE_NAMES, VALUE_LISTS, FeatureField
 from sfs_core.proto import spis_pb2
 
@@ -74,6 +74,8 @@ class FetchContext:
         query_context: the caller's free text.
         headers: the request's header entries; tracing ones (`X-B3-TraceId`, …) and what the caller sent.
         answer_headers: to be filled by the fetch: header entries that go back to the caller.
+        missing: to be filled by a fetch that returns columns, where ids are not known: True for each of those and False
+            for each other id. The columns then have values for the others only.
     """
 
     service: str = ""
@@ -81,23 +83,16 @@ class FetchContext:
     query_context: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     answer_headers: dict[str, str] = field(default_factory=dict)
+    missing: list[bool] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """One request.
-
-    Args:
-        ids: wanted, in order; they may repeat.
-        fields: the features wanted.
-        context: what else it says.
-        report_missing: whether it asks which ids are not known, rather than for an error.
-    """
+    """One request: features and ids wanted, in order; ids may repeat."""
 
     ids: list[str]
     fields: list[FeatureField]
     context: FetchContext
-    report_missing: bool = False
 
 
 def read_request(body: bytes, max_rows: int) -> FetchRequest:
@@ -121,10 +116,10 @@ def read_request(body: bytes, max_rows: int) -> FetchRequest:
         raise SpiError(SpiCode.INVALID_ARGUMENT, f"{'feature_fields' if ids else 'param.query_datas'} is empty")
     if len(ids) > max_rows:
         raise SpiError(SpiCode.INVALID_ARGUMENT, f"{len(ids)} ids are asked for, {max_rows} are the most")
-    headers = dict(message.header.data)
-    report_missing = headers.pop(MISSING_ROWS, "") == "1"
-    context = FetchContext(message.model_service_id, message.party_id, message.param.query_context, headers)
-    return FetchRequest(ids, fields, context, report_missing)
+    context = FetchContext(
+        message.model_service_id, message.party_id, message.param.query_context, dict(message.header.data)
+    )
+    return FetchRequest(ids, fields, context)
 
 
 def error_answer(code: SpiCode, message: str) -> bytes:
@@ -135,40 +130,46 @@ def error_answer(code: SpiCode, message: str) -> bytes:
 def answer_of(request: FetchRequest, result: FetchResult) -> bytes:
     """The body of the answer that a fetch's result makes, checked.
 
+    Where ids are not known, the answer says which, and has the rows of the others, if the request says that it can do
+    with that.
+
     Raises:
-        SpiError: ids are not known and the request does not ask which (NOT_FOUND), a feature is not there
-            (INVALID_ARGUMENT), or what the fetch returned is no value of the feature's type, or not one per id
-            (INTERNAL_ERROR; names feature and row).
+        SpiError: ids are not known (NOT_FOUND), a feature is not there (INVALID_ARGUMENT), or what the fetch returned
+            is no value of the feature's type, or not one per id (INTERNAL_ERROR; names feature and row).
     """
-    headers, count = dict(request.context.answer_headers), len(request.ids)
-    if isinstance(result, Mapping):
-        columns = result
-    else:
-        known = _known_rows(request, result)
-        if len(known) < count:
-            headers[MISSING_ROWS] = "".join("1" if row is None else "0" for row in result)
-        columns, count = _columns(request, known), len(known)
+    missing = _missing(request, result)
+    headers = request.context.answer_headers
+    if any(missing):
+        if PER_ROW not in request.context.headers:
+            raise SpiError(SpiCode.NOT_FOUND, f"{missing.count(True)} of {len(missing)} ids are not known")
+        headers = {**headers, MISSING_ROWS: "".join(["1" if is_missing else "0" for is_missing in missing])}
+    known = len(request.ids) - missing.count(True)
+    columns = result if isinstance(result, Mapping) else _columns(request, result)
     features = [
         {"field": {"name": each.name, "type": each.type}, "value": {VALUE_LISTS[str(each.type)]: values}}
         for each in request.fields
-        for values in [_values(each, columns, count)]
+        for values in [_values(each, columns, known) if known else []]
     ]
     header = {"data": headers}
     return msgspec.json.encode({"header": header, "status": {"code": SpiCode.OK, "msg": ""}, "features": features})
 
 
-def _known_rows(request: FetchRequest, rows: Sequence[Mapping[str, Any] | None]) -> list[Mapping[str, Any]]:
-    if len(rows) != len(request.ids):
-        raise SpiError(SpiCode.INTERNAL_ERROR, f"the fetch returned {len(rows)} rows for {len(request.ids)} ids")
+def _missing(request: FetchRequest, result: FetchResult) -> list[bool]:
+    """Which ids are not known; nothing where the fetch says nothing of it."""
+    if not isinstance(result, Mapping):
+        if len(result) != len(request.ids):
+            raise SpiError(SpiCode.INTERNAL_ERROR, f"the fetch returned {len(result)} rows for {len(request.ids)} ids")
+        return [row is None for row in result]
+    marks = list(map(bool, request.context.missing))
+    if marks and len(marks) != len(request.ids):
+        raise SpiError(SpiCode.INTERNAL_ERROR, f"the fetch marked {len(marks)} ids of {len(request.ids)} as missing")
+    return marks
+
+
+def _columns(request: FetchRequest, rows: Sequence[Mapping[str, Any] | None]) -> dict[str, list[Any]]:
     known = [row for row in rows if row is not None]
-    if len(known) < len(rows) and not request.report_missing:
-        raise SpiError(SpiCode.NOT_FOUND, f"{len(rows) - len(known)} of {len(rows)} ids are not known")
-    return known
-
-
-def _columns(request: FetchRequest, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     names = [each.name for each in request.fields]
-    return {name: [row.get(name) for row in rows] for name in names if not rows or any(name in row for row in rows)}
+    return {name: [row.get(name) for row in known] for name in names if any(name in row for row in known)}
 
 
 def _values(wanted: FeatureField, columns: Mapping[str, Sequence[Any]], rows: int) -> list[Any]:

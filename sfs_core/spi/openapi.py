@@ -41,7 +41,12 @@ def _ref(name: str) -> dict[str, Any]:
 def openapi_document() -> bytes:
     """The document, as JSON. For services in any language."""
     schemas = {
-        "Header": _HEADER | {"description": "Entries for tracing (X-B3-TraceId, …) and of the caller."},
+        "Header": _HEADER
+        | {
+            "description": "Entries for tracing (X-B3-TraceId, …) and of the caller. In a request, sfs-per-row says "
+            "that an answer without the rows of unknown ids will do; in such an answer, sfs-missing-rows has 1 for "
+            "each of those and 0 for each other id."
+        },
         "FeatureField": _record(
             "A feature's name and type.", {"name": {"type": "string"}, "type": _FIELD_TYPE}, "name", "type"
         ),

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sfs_core.codec.execution import MISSING_ROWS, PER_ROW
 from sfs_core.proto import spis_pb2
 from sfs_core.spi.exchange import Answer, BrokenRuleError, Exchange, read_answer
 from sfs_core.spi.messages import SpiCode
@@ -31,9 +32,14 @@ class Session:
         self.codes: set[int] = set()
         self.plain: Answer | None = None
 
-    def ask(self, ids: Sequence[str], features: Mapping[str, str] | None = None) -> Answer:
+    def ask(
+        self,
+        ids: Sequence[str],
+        features: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Ask, and note the code."""
-        answer = self._exchange.ask(ids, features)
+        answer = self._exchange.ask(ids, features, headers)
         self.codes.add(answer.code)
         return answer
 
@@ -177,6 +183,16 @@ def _not_found(session: Session) -> None:
         raise BrokenRuleError(f"status.code {code}; callers can tell the cause by 5 only")
 
 
+def _missing_rows(session: Session) -> None:
+    first, second, *_ = session.probe.ids
+    answer = session.ask([first, session.probe.unknown_id, second], headers={PER_ROW: "1"})
+    if answer.code:
+        raise NotJudgedError("the service does not say which ids it does not know, and need not")
+    if answer.headers.get(MISSING_ROWS) != "010":
+        raise BrokenRuleError(f"the header entry {MISSING_ROWS} is not a 0 or 1 for each id")
+    session.expect([first, second], answer)
+
+
 def _unknown_features(session: Session) -> None:
     wanted = {**session.probe.features, "sfs_spi_check_no_such_feature": "FIELD_DOUBLE"}
     if not session.ask(session.probe.ids, wanted).code:
@@ -238,6 +254,12 @@ RULES: Final = (
     Rule("single", "a single id is answered like one of several", _single),
     Rule("unknown_ids", "an id that is not known is an error, no made-up row", _unknown_ids),
     Rule("not_found", "its status.code is 5", _not_found, ("answers", "features", "rows", "unknown_ids")),
+    Rule(
+        "missing_rows",
+        f"asked with {PER_ROW}, it says which ids are not known, or it is an error",
+        _missing_rows,
+        ("answers", "features", "rows", "unknown_ids"),
+    ),
     Rule("unknown_features", "a feature that is not known is an error", _unknown_features),
     Rule("empty", "no ids are answered without rows", _empty),
     Rule("big_batch", "many ids are answered in time and in order", _big_batch),

@@ -57,7 +57,7 @@ class SourceFetch:
         """The columns of the ids.
 
         Raises:
-            SpiError: there are no such features or ids, or the source fails.
+            SpiError: there are no such features, or the source fails.
         """
         source = await self._source(Schema((each.name, _ARROW_TYPES[str(each.type)]) for each in fields))
         try:
@@ -65,8 +65,7 @@ class SourceFetch:
             result = await pending if inspect.isawaitable(pending) else pending
         except SfsError as error:
             raise SpiError(_CODES.get(error.code, SpiCode.INTERNAL_ERROR), error.message) from None
-        if result.missing is not None:
-            raise SpiError(SpiCode.NOT_FOUND, f"{list(result.missing).count(True)} of {len(ids)} ids are not known")
+        context.missing.extend(result.missing or ())
         context.answer_headers.update(result.headers)
         batch = result.batch.to_arrow()
         return {name: batch.column(i).to_pylist() for i, name in enumerate(batch.schema.names)}
@@ -128,11 +127,11 @@ class ParquetFetch:
         """The columns of the ids.
 
         Raises:
-            SpiError: an id is not there, a feature is not, or holds something else than its type.
+            SpiError: a feature is not there, or holds something else than its type.
         """
-        rows = list(map(self._rows.get, ids))
-        if missing := rows.count(None):
-            raise SpiError(SpiCode.NOT_FOUND, f"{missing} of {len(rows)} ids are not known")
+        found = list(map(self._rows.get, ids))
+        context.missing.extend(row is None for row in found)
+        rows = [row for row in found if row is not None]
         columns = {}
         for each in fields:
             if self._table.column_names.count(each.name) != 1:

@@ -27,15 +27,18 @@ def good_answer(asked: Any) -> Answer:
         fields = [(field["name"], field["type"]) for field in asked["feature_fields"]]
     except (KeyError, TypeError):
         return 400, b"no request"
-    if any(id_ not in TABLE for id_ in ids):
+    missing = [id_ not in TABLE for id_ in ids]
+    if any(missing) and "sfs-per-row" not in asked["header"]["data"]:
         return 200, {"status": {"code": 5}}
+    ids = [id_ for id_ in ids if id_ in TABLE]
+    marks = {"sfs-missing-rows": "".join(str(int(each)) for each in missing)} if any(missing) else {}
     if any(name not in FIELDS for name, _ in fields):
         return 200, {"status": {"code": 3}}
     features = [
         {"field": {"name": name, "type": type_}, "value": {LISTS[type_]: [TABLE[id_][name] for id_ in ids]}}
         for name, type_ in fields
     ]
-    return 200, {"status": {"code": 0}, "features": features}
+    return 200, {"header": {"data": marks}, "status": {"code": 0}, "features": features}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfs_core.spi import MISSING_ROWS, FetchContext, SpiApp, SpiCode, SpiError, spi_app
+from sfs_core.spi import FetchContext, SpiApp, SpiCode, SpiError, spi_app
 from sfs_core.spi.messages import PATHS
 
 TABLE = {"u1": {"age": 31, "rate": 0.5}, "u2": {"age": 54, "rate": 1.25}}
@@ -159,23 +159,36 @@ def test_ids_that_are_not_known_are_counted_and_not_told() -> None:
     assert answer == {"status": {"code": 5, "msg": "2 of 3 ids are not known"}}
 
 
-@pytest.mark.parametrize("known", [["u1"], []])
-def test_ids_that_are_not_known_are_marked_where_asked(known: list[str]) -> None:
-    seen: list[FetchContext] = []
+def by_column_with_marks(ids: Any, fields: Any, context: FetchContext) -> Any:
+    context.missing.extend(id_ not in TABLE for id_ in ids)
+    return {field.name: [TABLE[id_][field.name] for id_ in ids if id_ in TABLE] for field in fields}
 
-    def fetch(ids: Any, fields: Any, context: FetchContext) -> Any:
-        seen.append(context)
-        return by_row(ids, fields, context)
 
-    _, answer = call(spi_app(fetch), ask(["nobody", *known, "x"], header={"data": {MISSING_ROWS: "1", "tenant": "t"}}))
+PER_ROW = {"data": {"sfs-per-row": "1"}}
+
+
+@pytest.mark.parametrize("fetch", [by_row, by_column_with_marks])
+def test_which_ids_are_not_known_is_told_to_those_who_can_do_with_the_others(fetch: Any) -> None:
+    ids = ["nobody", "u2", "s3cret", "u1"]
+    assert call(spi_app(fetch), ask(ids))[1] == {"status": {"code": 5, "msg": "2 of 4 ids are not known"}}
+    _, answer = call(spi_app(fetch), ask(ids, header=PER_ROW))
     assert answer["status"]["code"] == 0
-    assert answer["header"]["data"] == {MISSING_ROWS: "1" + "0" * len(known) + "1"}
-    assert [list(each["value"].values()) for each in answer["features"]] == [
-        [[TABLE[id_][each["name"]] for id_ in known]] for each in FIELDS
-    ]
-    assert seen[0].headers == {"tenant": "t"}
-    _, answer = call(spi_app(fetch), ask(["u1"], header={"data": {MISSING_ROWS: "1"}}))
-    assert answer["header"]["data"] == {}
+    assert answer["header"] == {"data": {"sfs-missing-rows": "1010"}}
+    assert [feature["value"] for feature in answer["features"]] == [{"i32s": [54, 31]}, {"ds": [1.25, 0.5]}]
+    _, nothing = call(spi_app(fetch), ask(["nobody"], header=PER_ROW))
+    assert nothing["header"] == {"data": {"sfs-missing-rows": "1"}}
+    assert [feature["value"] for feature in nothing["features"]] == [{"i32s": []}, {"ds": []}]
+    _, whole = call(spi_app(fetch), ask(["u1"], header=PER_ROW))
+    assert whole["header"] == {"data": {}}
+
+
+def test_marks_of_missing_ids_are_one_per_id() -> None:
+    def fetch(ids: Any, fields: Any, context: FetchContext) -> Any:
+        context.missing.append(True)
+        return {"age": [], "rate": []}
+
+    _, answer = call(spi_app(fetch), ask(["u1", "u2"], header=PER_ROW))
+    assert answer == {"status": {"code": 13, "msg": "the fetch marked 1 ids of 2 as missing"}}
 
 
 def test_tokens() -> None:

@@ -104,6 +104,16 @@ def not_found(asked: Asked) -> Answer:
     return status, {"status": {"code": 13}} if answer == {"status": {"code": 5}} else answer
 
 
+def missing_rows(asked: Asked) -> Answer:
+    """Marks the ids that it knows."""
+
+    def change(answer: Any) -> None:
+        data = answer["header"]["data"]
+        data.update({name: marks.translate({48: "1", 49: "0"}) for name, marks in data.items()})
+
+    return changed(asked, change)
+
+
 def unknown_features(asked: Asked) -> Answer:
     """Leaves them out."""
     if isinstance(asked, dict) and "param" in asked:
@@ -164,6 +174,7 @@ SABOTEURS: dict[str, Callable[[Asked], Answer]] = {
     "single": Single(),
     "unknown_ids": unknown_ids,
     "not_found": not_found,
+    "missing_rows": missing_rows,
     "unknown_features": unknown_features,
     "empty": empty,
     "big_batch": big_batch,
@@ -194,6 +205,18 @@ def test_a_saboteur_fails_exactly_its_rule(rule: str, probe: dict[str, Any]) -> 
     assert [verdict.rule for verdict in report.verdicts if verdict.outcome == "fail"] == [rule]
     for verdict in report.verdicts:
         assert bool(verdict.reason) == (verdict.outcome != "pass")
+
+
+def test_services_need_not_say_which_ids_they_do_not_know(probe: dict[str, Any]) -> None:
+    def fails(asked: Asked) -> Answer:
+        if isinstance(asked, dict) and "header" in asked:
+            asked["header"]["data"].clear()
+        return good_answer(asked)
+
+    with serving(fails) as url:
+        report = check_service(url, Probe(**probe))
+    assert report.passed
+    assert [verdict.rule for verdict in report.verdicts if verdict.outcome == "not judged"] == ["missing_rows"]
 
 
 def test_services_that_are_not_there_or_hang(probe: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Posting to the endpoints: connections, time limits, retries."""
+"""Posting to a feature service: connections, time limits, retries, other endpoints."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from itertools import count
 from typing import Final
 
 import aiohttp
-from yarl import URL
 
 from sfs_core import ErrorCode, SfsError
 from sfs_core.spi import FailureKind, retry_policy
 
-from .endpoints import Endpoint, Endpoints, LookUpError
+from .endpoints import Endpoint, Endpoints, UnknownHostError
 from .options import HttpConfig
 
 __all__ = ["HttpClient"]
@@ -36,12 +34,12 @@ class HttpClient:
 
     Args:
         config: the source's options.
-        tls: how https endpoints are spoken to.
+        tls: how an https endpoint is spoken to.
     """
 
     def __init__(self, config: HttpConfig, tls: ssl.SSLContext | None) -> None:
         self._config = config
-        self._endpoints = Endpoints(map(URL, config.endpoints), resolve_all=config.resolve_all)
+        self._endpoints = Endpoints(config.urls, resolve_all=config.resolve_all)
         self._policy = retry_policy(config.retry)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -63,49 +61,60 @@ class HttpClient:
             SfsError: there is none, not in time, or its status is not 2xx (code 4).
         """
         deadline = asyncio.get_running_loop().time() + self._config.timeout
+        tried: list[Endpoint] = []
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._with_retries(body, headers, deadline)
+                return await self._with_retries(body, headers, deadline, tried)
         except TimeoutError:
             failure = _FailedAttempt("did not answer in time", FailureKind.FINAL, "a longer `timeout` may help")
+            self._endpoints.failed(tried[-1], asyncio.get_running_loop().time())
         except _FailedAttempt as error:
             failure = error
-        where = ", ".join(str(URL(each).with_query(None)) for each in self._config.endpoints)
         raise SfsError(
-            f"the feature service {failure.text}", code=ErrorCode.NETWORK_ERROR, where=where, hint=failure.hint
+            f"the feature service {failure.text}",
+            code=ErrorCode.NETWORK_ERROR,
+            where=tried[-1].place,
+            hint=failure.hint,
         )
 
-    async def _with_retries(self, body: bytes, headers: Mapping[str, str], deadline: float) -> bytes:
-        is_last = False
-        for retry in count(1):
-            endpoint = self._endpoints.next()
+    async def _with_retries(
+        self, body: bytes, headers: Mapping[str, str], deadline: float, tried: list[Endpoint]
+    ) -> bytes:
+        """The body of the first answer; `tried` gets the endpoints that were asked."""
+        loop = asyncio.get_running_loop()
+        retry, is_last = 0, False
+        while True:
+            endpoint = self._endpoints.next(tried, loop.time())
+            tried.append(endpoint)
             try:
                 return await self._attempt(endpoint, body, headers)
             except _FailedAttempt as failure:
-                if failure.kind is FailureKind.NOT_RUN:
-                    self._endpoints.rest(endpoint)
+                self._endpoints.failed(endpoint, loop.time())
+                if failure.kind.cannot_have_run and not self._endpoints.all_tried(tried):
+                    continue
+                retry += 1
                 wait = self._policy.wait_before(retry, failure.kind)
                 if wait is None or is_last:
                     raise
-            is_last = wait >= deadline - asyncio.get_running_loop().time()
+            is_last = wait >= deadline - loop.time()
             if not is_last:  # else there is time for one more only without waiting
                 await asyncio.sleep(wait)
-        raise AssertionError("unreachable")
 
     async def _attempt(self, endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> bytes:
+        if endpoint.host is not None:
+            headers = {**headers, "Host": endpoint.host}
         try:
-            target = await endpoint.target()
             async with self._session.post(
-                target.url,
+                await endpoint.next_url(),
                 data=body,
-                headers={**headers, **target.headers},
+                headers=headers,
                 allow_redirects=False,
-                server_hostname=target.tls_name,
+                server_hostname=endpoint.server_hostname,
             ) as response:
                 if not 200 <= response.status < 300:
                     raise _refused(response.status)
                 return await self._body(response)
-        except LookUpError:
+        except UnknownHostError:
             raise _FailedAttempt("has a host name that cannot be looked up", FailureKind.NOT_RUN) from None
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(error) from None
@@ -139,7 +148,7 @@ def _broken(error: Exception) -> _FailedAttempt:
     """What went wrong, without what the error says of it, as that may quote the answer."""
     kind, text, hint = FailureKind.OTHER, "broke off", ""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        kind, text, hint = FailureKind.FINAL, "has no certificate that is trusted here", "see `ca_file`"
+        kind, text, hint = FailureKind.UNTRUSTED, "has no certificate that is trusted here", "see `ca_file`"
     elif isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         kind, text, hint = FailureKind.NOT_RUN, "cannot be reached", "see whether it runs at `endpoint`"
     return _FailedAttempt(f"{text} ({type(error).__name__})", kind, hint)

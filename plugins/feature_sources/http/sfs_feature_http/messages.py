@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from sfs_core import Batch, ErrorCode, FeatureError, FeatureQuery, FeatureResult, Schema
-from sfs_core.spi import MISSING_ROWS, batch_of_features, field_type
+from sfs_core.spi import MISSING_ROWS, PER_ROW, batch_of_features, field_type, foreign_entries
 
 __all__ = ["TRACE_KEYS", "AnswerReader", "RequestWriter"]
 
@@ -63,14 +63,14 @@ class RequestWriter:
         party: this party's id.
         schema: the features to ask for.
         allowed: names of the header entries that go along besides the tracing ones; None for all.
-        report_missing: whether the service is asked to say which ids it has no row for.
+        per_row: whether to ask for the rows that there are where others are not.
 
     Raises:
         FeatureError: a feature's type cannot be sent (code 3).
     """
 
     def __init__(
-        self, service: str, party: str, schema: Schema, allowed: Sequence[str] | None, *, report_missing: bool = False
+        self, service: str, party: str, schema: Schema, allowed: Sequence[str] | None, *, per_row: bool
     ) -> None:
         self._service = service
         self._party = party
@@ -78,7 +78,7 @@ class RequestWriter:
             _Field(name, field_type(type_, name)) for name, type_ in zip(schema.names, schema.types, strict=True)
         ]
         self._allowed = None if allowed is None else frozenset(allowed)
-        self._own = {MISSING_ROWS: "1"} if report_missing else {}
+        self._own = {PER_ROW: "1"} if per_row else {}
 
     def write(self, query: FeatureQuery) -> bytes:
         """The request's body.
@@ -86,8 +86,8 @@ class RequestWriter:
         Raises:
             FeatureError: an id or a header entry is no Unicode text (code 3).
         """
-        given = query.headers
-        data = {key: given[key] for key in TRACE_KEYS if key in given}
+        given = foreign_entries(query.headers)  # a caller does not speak for this party
+        data: dict[str, str] = {key: given[key] for key in TRACE_KEYS if key in given}
         data |= {key: value for key, value in given.items() if self._allowed is None or key in self._allowed}
         data |= self._own
         param = _Param(query.ids, query.context)
@@ -119,13 +119,22 @@ class AnswerReader:
     Args:
         schema: the features needed.
         warn: told, once, that answers hold more than the protocol has.
-        widen: whether narrower numbers are taken where nothing is lost.
+        widen: whether narrower types of numbers will do.
+        allowed: names of the header entries that go back to callers; None for all.
     """
 
-    def __init__(self, schema: Schema, warn: Callable[[str], None], *, widen: bool = False) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        warn: Callable[[str], None],
+        *,
+        widen: bool = False,
+        allowed: Sequence[str] | None = None,
+    ) -> None:
         self._schema = schema
-        self._warn = warn
         self._widen = widen
+        self._allowed = None if allowed is None else frozenset(allowed)
+        self._warn = warn
         self._strict = _answers(known_only=True)
         self._lenient = _answers(known_only=False)
         self._warned = False
@@ -144,7 +153,12 @@ class AnswerReader:
             )
             raise FeatureError(what, code=code, detail=f"status {answer.status.code}")
         headers = (answer.header.data if answer.header is not None else None) or {}
-        missing = _missing_rows(headers.pop(MISSING_ROWS, ""), num_rows)
+        missing = _missing_rows(headers.get(MISSING_ROWS, ""), num_rows)
+        headers = {
+            name: value
+            for name, value in foreign_entries(headers).items()
+            if self._allowed is None or name in self._allowed
+        }
         if missing and all(missing):
             return FeatureResult(Batch.from_rows(self._schema, []), headers, missing)
         if not answer.features:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from yarl import URL
@@ -19,16 +19,20 @@ _OWN_HEADERS: Final = {"content-type", "content-length", "content-encoding", "tr
 class HttpConfig(PluginConfig):
     """Where the feature service is, and how it is asked."""
 
-    endpoint: str | list[str]
-    """The URL that is posted to, or several that are used in turn; without a scheme, http:// is meant."""
+    endpoint: str | Annotated[list[str], Field(min_length=1)]
+    """The URL that is posted to; without a scheme, http:// is meant. Or a list of them, which are used in turn: where
+    nothing could be sent to one, another is asked, and those that fail are passed over for some seconds."""
     resolve_all: bool = False
     """Whether all addresses of an endpoint's host name are used in turn, looked up anew every few seconds."""
     widen: bool = False
-    """Whether numbers of a narrower type than the model's are taken, where nothing is lost: int32 as int64 or double,
-    float as double."""
+    """Whether the service may send numbers in a narrower type that loses nothing: FIELD_INT32 for FIELD_INT64, and
+    FIELD_INT32 or FIELD_FLOAT for FIELD_DOUBLE."""
+    answer_headers: list[str] | None = None
+    """Names of the entries of an answer's header that go back to the caller; without this option, all but those that
+    begin with `sfs-`."""
     headers: list[str] | None = None
     """Names of the entries of a request's header that the service is told, besides those for tracing; without this
-    option, all."""
+    option, all but those that begin with `sfs-`."""
     token: HeaderValue | None = None
     """A bearer token to send."""
     user: str = ""
@@ -55,22 +59,17 @@ class HttpConfig(PluginConfig):
     retry: Retry = Retry()
     """When a fetch is tried again."""
 
-    @property
-    def endpoints(self) -> list[str]:
-        """The URLs."""
-        return [self.endpoint] if isinstance(self.endpoint, str) else self.endpoint
-
     @field_validator("endpoint")
     @classmethod
     def _absolute(cls, endpoint: str | list[str]) -> str | list[str]:
         if isinstance(endpoint, str):
-            return _absolute_url(endpoint)
-        if not endpoint:
-            raise ValueError("at least one URL is expected")
-        found = [_absolute_url(each) for each in endpoint]
-        if len(set(found)) < len(found):
-            raise ValueError("a URL stands here twice")
-        return found
+            return str(_url(endpoint))
+        urls = list(map(_url, endpoint))
+        if len(set(urls)) < len(urls):
+            raise ValueError("one is there twice")
+        if len({url.scheme for url in urls}) > 1:
+            raise ValueError("either all or none are https://…")
+        return list(map(str, urls))
 
     @field_validator("http_headers")
     @classmethod
@@ -91,12 +90,17 @@ class HttpConfig(PluginConfig):
             raise ValueError("only one of `token`, `user` and an Authorization header can be sent")
         if self.key_file is not None and self.certificate_file is None:
             raise ValueError("`key_file` needs `certificate_file`")
-        if (self.ca_file or self.certificate_file) and not all(each.startswith("https://") for each in self.endpoints):
-            raise ValueError("certificates need TLS: endpoints https://…")
+        if (self.ca_file or self.certificate_file) and self.urls[0].scheme != "https":
+            raise ValueError("certificates need TLS: an endpoint https://…")
         return self
 
+    @property
+    def urls(self) -> list[URL]:
+        """The endpoints, all of one scheme."""
+        return [URL(each) for each in ([self.endpoint] if isinstance(self.endpoint, str) else self.endpoint)]
 
-def _absolute_url(endpoint: str) -> str:
+
+def _url(endpoint: str) -> URL:
     try:
         url = URL(endpoint if "://" in endpoint else f"http://{endpoint}")
     except ValueError:
@@ -105,4 +109,4 @@ def _absolute_url(endpoint: str) -> str:
         raise ValueError("a URL http://… or https://… is expected")
     if url.user is not None or url.password is not None:
         raise ValueError("user and password are options of their own")
-    return str(url)
+    return url

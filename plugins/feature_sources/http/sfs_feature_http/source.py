@@ -6,7 +6,6 @@ import asyncio
 import re
 import socket
 import ssl
-from contextlib import suppress
 from typing import Final
 
 from yarl import URL
@@ -44,7 +43,9 @@ class HttpFeatureSource(FeatureSource):
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         super().__init__(config, context)
         self._requests: RequestWriter | None = None
-        self._answers = AnswerReader(self.schema, context.logger.warning, widen=self.config.widen)
+        self._answers = AnswerReader(
+            self.schema, context.logger.warning, widen=self.config.widen, allowed=self.config.answer_headers
+        )
         self._tls: ssl.SSLContext | None = None
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,7 +62,7 @@ class HttpFeatureSource(FeatureSource):
             self.context.party,
             self.schema,
             self.config.headers,
-            report_missing=self.context.report_missing,
+            per_row=self.context.report_missing,
         )
 
     def close(self) -> None:
@@ -77,30 +78,31 @@ class HttpFeatureSource(FeatureSource):
             loop.run_until_complete(client.close())
 
     def check(self) -> None:
-        """Connect to the endpoints until one is there, without a request: any request would fetch something.
+        """Connect to an endpoint, without a request: any request would fetch something.
 
         Raises:
             SfsError: none can be reached, or shows a certificate that is trusted (code 4).
         """
         tls = self._tls_context()
-        *others, last = map(URL, self.config.endpoints)
-        for url in others:
-            with suppress(SfsError):
+        failures = []
+        for url in self.config.urls:
+            try:
                 self._connect(url, tls)
+            except OSError as error:
+                failures.append((url, type(error).__name__))
+            else:
                 return
-        self._connect(last, tls)
+        url, failure = failures[0]
+        raise SfsError(
+            f"the feature service cannot be reached ({failure})",
+            code=ErrorCode.NETWORK_ERROR,
+            where=str(url.with_query(None)),
+        )
 
     def _connect(self, url: URL, tls: ssl.SSLContext | None) -> None:
-        try:
-            with socket.create_connection((url.host, url.port), self.config.connect_timeout) as connection:
-                if tls is not None and url.scheme == "https":
-                    tls.wrap_socket(connection, server_hostname=url.host).close()
-        except OSError as error:
-            raise SfsError(
-                f"the feature service cannot be reached ({type(error).__name__})",
-                code=ErrorCode.NETWORK_ERROR,
-                where=str(url.with_query(None)),
-            ) from None
+        with socket.create_connection((url.host, url.port), self.config.connect_timeout) as connection:
+            if tls is not None:
+                tls.wrap_socket(connection, server_hostname=url.host).close()
 
     async def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
         """The rows of the ids.
@@ -118,14 +120,14 @@ class HttpFeatureSource(FeatureSource):
         answer = await self._client.post(body, _trace_headers(query))
         try:
             return self._answers.read(answer, len(query.ids))
-        except FeatureError as error:  # from a service that does not report: of several ids, it does not say which
+        except FeatureError as error:  # of several ids, it then does not say which
             if error.code != ErrorCode.FS_NOT_FOUND or len(query.ids) > 1 or not self.context.report_missing:
                 raise
             return FeatureResult(Batch.from_rows(self.schema, []), missing=[True])
 
     def _tls_context(self) -> ssl.SSLContext | None:
         config = self.config
-        if not any(each.startswith("https://") for each in config.endpoints):
+        if config.urls[0].scheme != "https":
             return None
         ca_file, certificate, key = (
             None if file is None else self.context.resolve(file)

@@ -76,40 +76,6 @@ async def test_defaults_are_omitted_and_headers_listed(make, service):
     assert listed["header"] == {"data": {"X-B3-TraceId": "0af7", "x-tenant": "t1"}}
 
 
-def test_narrower_numbers_are_taken_where_asked():
-    schema = Schema([("i", pa.int64()), ("d", pa.float64()), ("f", pa.float64())])
-    body = json.dumps(
-        answer(
-            feature("i", 2, {"i32s": [-(2**31), 7]}),
-            feature("d", "FIELD_INT32", {"i32s": [3, -4]}),
-            feature("f", "FIELD_FLOAT", {"fs": [0.1, -2.5]}),
-        )
-    ).encode()
-    rows = AnswerReader(schema, pytest.fail, widen=True).read(body, 2).batch.rows()
-    assert rows == [(-(2**31), 3.0, float(np.float32(0.1))), (7, -4.0, -2.5)]
-    with pytest.raises(SfsError, match="'i' is FIELD_INT32, FIELD_INT64 is needed"):
-        read(body, schema)
-
-
-@pytest.mark.parametrize(
-    ("type_", "value", "wanted"),
-    [
-        ("FIELD_INT64", {"i64s": [1]}, pa.int32()),
-        ("FIELD_INT64", {"i64s": [1]}, pa.float64()),
-        ("FIELD_INT32", {"i32s": [1]}, pa.float32()),
-        ("FIELD_DOUBLE", {"ds": [1.0]}, pa.float32()),
-        ("FIELD_BOOL", {"bs": [True]}, pa.int32()),
-        ("FIELD_STRING", {"ss": ["1"]}, pa.float64()),
-        ("FIELD_INT32", {"i32s": [2**31]}, pa.int64()),
-        ("FIELD_FLOAT", {"fs": [3.5e38]}, pa.float64()),
-    ],
-)
-def test_nothing_is_widened_that_might_lose(type_, value, wanted):
-    body = json.dumps(answer(feature("x", type_, value))).encode()
-    with pytest.raises(SfsError, match=r"is needed|out of range"):
-        AnswerReader(Schema([("x", wanted)]), pytest.fail, widen=True).read(body, 1)
-
-
 async def test_every_type_that_can_be_asked_for(make, service):
     types = {
         "FIELD_BOOL": [pa.bool_()],
@@ -237,6 +203,64 @@ def test_statuses(status, code):
         read(GOOD | {"status": {"code": status, "msg": "id u7 s3cret"}})
     assert caught.value.code == code
     assert "u7" not in str(caught.value) + caught.value.detail
+
+
+async def test_header_entries_of_ours_go_neither_way(make, service):
+    """Neither callers speak for this party to the service, nor the service to callers."""
+    data = {"x-src": "fs", "x-cost": "1", "sfs-unscored-rows": "0", "SFS-Unknown-Model": "1", "sfs-missing-rows": "00"}
+    service.answers = [http(GOOD | {"header": {"data": data}})]
+    query = FeatureQuery(["u7", "u9"], "", {"x-tenant": "t1", "sfs-per-row": "1", "sfs-model": "m"})
+    assert (await make(PERSON, service).fetch(query)).headers == {"x-src": "fs", "x-cost": "1"}
+    listed = await make(PERSON, service, answer_headers=["x-src", "sfs-unscored-rows"]).fetch(query)
+    assert listed.headers == {"x-src": "fs"}
+    assert [asked.json["header"]["data"] for asked in service.asked] == [{"x-tenant": "t1"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("marks", "missing", "rows"),
+    [("010", [False, True, False], ROWS), ("000", [False] * 3, [*ROWS, (7, 7.0)]), ("111", [True] * 3, [])],
+)
+def test_rows_that_a_service_says_are_missing(marks, missing, rows):
+    ages, rates = zip(*rows, strict=True) if rows else ((), ())
+    body = answer(feature("age", 2, {"i32s": ages}), feature("rate", 5, {"ds": rates}))
+    result = read(body | {"header": {"data": {"sfs-missing-rows": marks}}}, num_rows=3)
+    assert (result.missing, result.batch.rows(), result.headers) == (missing, rows, {})
+
+
+@pytest.mark.parametrize("marks", ["01", "0110", "0x0", "010 ", "\u0660\u0661\u0660"])
+def test_marks_of_missing_rows_that_cannot_be(marks):
+    with pytest.raises(SfsError, match="0 or 1 for each id") as caught:
+        read(GOOD | {"header": {"data": {"sfs-missing-rows": marks}}}, num_rows=3)
+    assert caught.value.code == ErrorCode.LOGIC_ERROR
+
+
+WIDE = Schema([("n", pa.int64()), ("x", pa.float64()), ("y", pa.float64())])
+
+
+def narrow(ints, floats=(0.1, -2.5)):
+    return answer(
+        feature("n", 2, {"i32s": ints}),
+        feature("x", "FIELD_FLOAT", {"fs": list(floats)}),
+        feature("y", 2, {"i32s": ints}),
+    )
+
+
+def test_numbers_are_widened_where_that_is_asked_for():
+    with pytest.raises(SfsError, match="'n' is FIELD_INT32, FIELD_INT64 is needed"):
+        read(narrow([1, 2]), WIDE)
+    reader = AnswerReader(WIDE, pytest.fail, widen=True)
+
+    def wide(body):
+        return reader.read(json.dumps(body).encode(), 2).batch
+
+    rows = wide(narrow([2**31 - 1, -(2**31)], (0.1, "NaN"))).rows()
+    assert repr(rows) == repr([(2**31 - 1, float(np.float32(0.1)), 2.0**31 - 1), (-(2**31), float("nan"), -(2.0**31))])
+    for body in (narrow([1, 2**31]), narrow([1, 2], (0.5, 1e39))):
+        with pytest.raises(SfsError, match="row 1: the value is out of range"):
+            wide(body)
+    long = answer(feature("n", 3, {"i64s": [1, 2]}), feature("x", 3, {"i64s": [1, 2]}), feature("y", 5, {"ds": [1, 2]}))
+    with pytest.raises(SfsError, match="'x' is FIELD_INT64, FIELD_DOUBLE is needed"):  # a double does not hold all
+        wide(long)
 
 
 AGE, RATE = GOOD["features"]

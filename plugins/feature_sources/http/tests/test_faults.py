@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import shutil
 import socket
@@ -183,44 +184,73 @@ async def test_all_addresses_of_a_name_are_used_in_turn(make, service, monkeypat
 
 
 @pytest.fixture
-async def other():
-    """Another service."""
-    made = Service()
-    await made.start()
-    yield made
-    await made.stop()
+async def three(service):
+    """Three services at one port each, all of which know the row."""
+    others = [Service(), Service()]
+    for each in others:
+        await each.start()
+    for each in (service, *others):
+        each.answers = [GOOD]
+    yield [service, *others]
+    for each in others:
+        await each.stop()
 
 
-async def test_endpoints_are_used_in_turn(make, service, other):
-    service.answers = other.answers = [GOOD]
-    source = make(X, service, endpoint=[service.endpoint, other.endpoint])
+async def test_endpoints_take_turns_and_stand_in_for_each_other(make, three, monkeypatch):
+    first, second, third = three
+    source = make(X, first, endpoint=[each.endpoint for each in three], retry={"retries": 0})
     for _ in range(6):
         assert await works(source)
-    assert len(service.asked) == len(other.asked) == 3
+    assert [len(each.asked) for each in three] == [2, 2, 2]
+    await second.stop()  # is asked once more, over a connection that was kept, and then passed over
+    answers = [(await asyncio.gather(source.fetch(ASKED), return_exceptions=True))[0] for _ in range(8)]
+    failures = [each.where for each in answers if isinstance(each, SfsError)]
+    assert failures in ([], [second.endpoint])
+    assert [len(each.asked) for each in three][1] == 2
     await asyncio.to_thread(source.check)
-
-
-async def test_an_endpoint_that_is_gone_rests(make, service, other, monkeypatch):
-    service.answers = other.answers = [GOOD]
-    gone = other.endpoint
-    await other.stop()
-    source = make(X, service, endpoint=[gone, service.endpoint], retry={"retries": 1, "interval": 0.001})
-    rests, rest = [], endpoints_module.Endpoints.rest
-
-    def count(self, endpoint):
-        rests.append(str(endpoint.url))
-        rest(self, endpoint)
-
-    monkeypatch.setattr(endpoints_module.Endpoints, "rest", count)
-    for _ in range(6):
-        assert await works(source)
-    assert len(service.asked) == 6
-    assert rests == [gone], "it was tried again while it rests"
-    await asyncio.to_thread(source.check)
-    only = make(X, gone, endpoint=[gone, gone + "/2"], retry={"retries": 3, "interval": 0.001})
-    assert (await fails(only, "cannot be reached")).where == f"{gone}, {gone}/2"
+    monkeypatch.setattr(endpoints_module, "_REST_SECONDS", 0.0)
+    await first.stop()
+    await third.stop()
     with pytest.raises(SfsError, match="cannot be reached"):
-        await asyncio.to_thread(only.check)
+        source.check()
+    for _ in three:
+        with contextlib.suppress(SfsError):  # a connection that was kept may be the one that breaks
+            await source.fetch(ASKED)
+    assert (await fails(source, "cannot be reached")).code == ErrorCode.NETWORK_ERROR
+    back = Service()
+    back.answers = [GOOD]
+    await back.start(third.port)
+    for _ in range(4):  # also where the turn is that of one that is away
+        assert await works(source)
+    await back.stop()
+
+
+async def test_no_other_endpoint_is_asked_for_what_one_was_asked(make, three):
+    first, *others = three
+    first.answers = [BUSY, CUT, http({"status": {"code": 13}})]
+    for text in ("503", "broke off", "service failed"):
+        source = make(X, first, endpoint=[each.endpoint for each in three])
+        await fails(source, text)
+    assert [each.asked for each in others] == [[], []]
+    first.answers = [BUSY]
+    source = make(X, first, endpoint=[each.endpoint for each in three], retry={"unavailable": True})
+    assert await works(source)
+    assert len(others[0].asked) == 1
+
+
+async def test_an_endpoint_that_does_not_answer_is_passed_over(make, three):
+    first, *_ = three
+
+    async def late(_):
+        await first.release.wait()
+        return GOOD
+
+    first.answers = [late]
+    source = make(X, first, endpoint=[each.endpoint for each in three], timeout=0.2)
+    assert (await fails(source, "in time")).where == first.endpoint
+    for _ in range(6):
+        assert await works(source)
+    assert len(first.asked) == 1
 
 
 async def test_a_name_that_nobody_has(make):
@@ -277,9 +307,10 @@ async def test_tls(make, certificates, resolve_all):
         {"endpoint": ""},
         {"endpoint": "ftp://host"},
         {"endpoint": []},
-        {"endpoint": ["http://host/x", "host/x"]},
-        {"endpoint": ["http://host/", "ftp://host"]},
-        {"endpoint": ["https://host/", "http://host/"], "ca_file": "ca.pem"},
+        {"endpoint": ["http://host/", "host/"]},
+        {"endpoint": ["http://host/", "https://other/"]},
+        {"endpoint": ["http://host/", "http://user:s3cret@host/"]},
+        {"endpoint": ["http://host/"], "ca_file": "ca.pem"},
         {"endpoint": "http://"},
         {"endpoint": "http://user:s3cret@host/"},
         {"endpoint": "http://host:s3cret/"},

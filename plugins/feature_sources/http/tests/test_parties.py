@@ -1,90 +1,70 @@
-"""Two real processes with the reference's serving JSON, whose features come over HTTP."""
+"""Two parties whose features come from one feature service over HTTP, made by `spi_app`."""
 
 from __future__ import annotations
 
-import json
+import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import uvicorn
 
-from sfs_core.model.package import write_package
-from sfs_core.model.split import split_linear
-from tests.support.clusters import registry, write_csv
-from tests.support.processes import reference_configs, running, start_parties
+from sfs_core.spi import spi_app
+from tests.support.same_scores import columns_of, two_parties
 
-PARTIES = ("alice", "bob")
-IDS = [f"u{i}" for i in range(40)]
-COLUMNS = {
-    "alice": {"age": [0.1 * i for i in range(40)], "debt": [7.0 / (i + 1) for i in range(40)]},
-    "bob": {"rate": [1.5**i for i in range(40)]},
-}
+IDS, COLUMNS = columns_of()
+ROW = {id_: i for i, id_ in enumerate(IDS)}
 
 
-class FeatureService(BaseHTTPRequestHandler):
-    """Looks ids up in COLUMNS, for both parties; names its features in reverse order."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        rows = [IDS.index(id_) for id_ in asked["param"]["query_datas"] if id_ in IDS]
-        features = [
-            {"field": field, "value": {"ds": [COLUMNS[asked["party_id"]][field["name"]][row] for row in rows]}}
-            for field in reversed(asked["feature_fields"])
-        ]
-        found = len(rows) == len(asked["param"]["query_datas"])
-        header = {"data": {f"from-{asked['party_id']}": asked["header"]["data"].get("x-tenant", "")}}
-        body = json.dumps({"header": header, "status": {"code": 0 if found else 5}, "features": features}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+def fetch(ids, fields, context):
+    """Columns of the ids that are known; bob has no row of u1."""
+    own = COLUMNS[context.party]
+    known = [id_ in ROW and (context.party, id_) != ("bob", "u1") for id_ in ids]
+    context.missing.extend(not each for each in known)
+    context.answer_headers[f"from-{context.party}"] = context.headers.get("x-tenant", "")
+    context.answer_headers["sfs-unscored-rows"] = "0"  # nothing that a service may say for a party
+    context.answer_headers["sfs-unknown-model"] = "1"
+    rows = [ROW[id_] for id_, is_known in zip(ids, known, strict=True) if is_known]
+    return {field.name: [own[field.name][row] for row in rows] for field in fields}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def endpoint():
-    with ThreadingHTTPServer(("127.0.0.1", 0), FeatureService) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
+    server = uvicorn.Server(uvicorn.Config(spi_app(fetch), log_level="error", lifespan="off"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        yield f"127.0.0.1:{server.server_port}/BatchFeatureService/BatchFetchFeature"
-        server.shutdown()
+        yield "{}:{}/BatchFeatureService/BatchFetchFeature".format(*listener.getsockname())
+        server.should_exit = True
         thread.join()
 
 
-def test_scores_are_those_of_csv(tmp_path, endpoint):
-    weights = {party: dict.fromkeys(own, 0.3) for party, own in COLUMNS.items()}
-    packages = {}
-    for party, graph in split_linear(registry().operator, weights, label_holder="alice", intercept=0.5).items():
-        packages[party] = tmp_path / f"{party}.tar.gz"
-        write_package(packages[party], "svc", "made for a test", graph)
-    http_options = {"endpoint": endpoint, "enableLb": True, "timeoutMs": 5000, "connectTimeoutMs": 2000}
-    sources = {
-        "csv": {
-            party: {"csvOpts": {"filePath": str(write_csv(tmp_path / f"{party}.csv", IDS, own)), "idName": "id"}}
-            for party, own in COLUMNS.items()
-        },
-        "http": {party: {"httpOpts": http_options} for party in PARTIES},
-    }
-    asked = [IDS[i] for i in (7, 3, 39, 3, *range(20))]
-    scores = {}
-    for name, features in sources.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        configs = reference_configs(folder, PARTIES, packages, features)
-        with running(start_parties(configs)) as parties:
-            scores[name] = parties["alice"].scores("svc", PARTIES, asked)
-            if name == "http":
-                header = {"header": {"data": {"x-tenant": "t1"}}}
-                answer = parties["alice"].predict("svc", dict.fromkeys(PARTIES, IDS[:2]), **header)
-                assert answer["header"]["data"] == {"from-alice": "t1", "from-bob": "t1"}
-                unknown = parties["alice"].predict("svc", {"alice": ["nobody"], "bob": ["nobody"]})
-                assert unknown["status"]["code"] in {4, 103}  # 4: the peer's failure was first
-                assert "nobody" not in unknown["status"]["msg"]
-                logs = [party.log.read_text() for party in parties.values()]
-                assert not any("nobody" in log for log in logs)
-    assert scores["http"] == scores["csv"]
+@pytest.fixture(scope="module", params=["error", "per_row"])
+def parties(request, endpoint, tmp_path_factory):
+    features = {"source": {"name": "http", "endpoint": endpoint, "timeout": 60}, "missing": request.param}
+    with two_parties(tmp_path_factory.mktemp(request.param), IDS, COLUMNS, lambda _: features) as running:
+        yield running
+
+
+def test_scores_are_those_of_csv(parties):
+    ids = [id_ for id_ in parties.ids if id_ != "u1"]
+    parties.assert_same_scores(ids)
+
+
+def test_header_entries_go_through_but_not_ours(parties):
+    answer = parties.ask("other", ["u5", "u2"], **{"x-tenant": "t1", "sfs-model": "x", "sfs-per-row": "1"})
+    assert answer.json()["header"]["data"] == {"from-alice": "t1", "from-bob": "t1"}
+    assert parties.scores("other", ["u5", "u2"]) == pytest.approx(parties.scores("csv", ["u5", "u2"]), rel=1e-12)
+
+
+@pytest.mark.parametrize("asked", ["alice", "bob"])
+def test_rows_that_one_party_or_both_lack(parties, asked):
+    ids = ["u5", "u1", "s3cret", "u2"]
+    answer = parties.ask("other", ids, asked)
+    if parties.files.configs["alice"]["services"][1]["features"]["missing"] == "error":
+        assert answer.code in {4, 103}  # 4: the peer's failure was first
+        assert "s3cret" not in answer.message
+        return
+    rows = [[score["value"] for score in row["scores"]] for row in answer.json()["results"]]
+    first, last = parties.scores("csv", ["u5", "u2"])
+    assert rows == [[pytest.approx(first, rel=1e-12)], [], [], [pytest.approx(last, rel=1e-12)]]
+    assert answer.json()["header"]["data"]["sfs-unscored-rows"] == "1,2"
