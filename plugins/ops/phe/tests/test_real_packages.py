@@ -38,5 +38,30 @@ async def test_scores_equal_the_reference_s(name: str, cases: Path, registry: Re
             assert single.scores.float64(0)[0] == reply.scores.float64(0)[-1]
 
 
+@pytest.mark.parametrize("name", ["packages/sgd_logistic_he", "packages/xgb_logistic_he"])
+async def test_rows_that_parties_lack_leave_the_others_scores(
+    name: str, cases: Path, registry: Registry, tmp_path: Path
+) -> None:
+    case = load_case(cases, name)
+    ids = case.ids[:6]
+    lacking = dict(zip(case.parties, ids[1:], strict=False))
+    sources = {}
+    for party in case.parties:
+        header, *rows = case.features(party).read_text().splitlines(keepends=True)
+        (at,) = [i for i, column in enumerate(header.rstrip().split(",")) if column == "id"]
+        path = tmp_path / f"{party}.csv"
+        path.write_text("".join([header, *(row for row in rows if row.rstrip().split(",")[at] != lacking[party])]))
+        sources[party] = {"name": "csv", "path": str(path)}
+    packages = {party: case.package(party) for party in case.parties}
+    with ThreadPoolExecutor(1) as pool:
+        for predictor in predictors(packages, sources, registry, pool, per_row=True).values():
+            reply = await predictor.predict(request(case.parties, ids))
+            assert reply.missing == [id_ in lacking.values() for id_ in ids]
+            there = [score for score, id_ in zip(case.scores[:6], ids, strict=True) if id_ not in lacking.values()]
+            np.testing.assert_allclose(reply.scores.float64(0), there, rtol=2e-15)
+            nothing = await predictor.predict(request(case.parties, ids[1:2]))
+            assert (list(nothing.missing), nothing.scores.num_rows) == ([True], 0)
+
+
 def request(parties: tuple[str, ...], ids: list[str]) -> PredictRequest:
     return PredictRequest.of("svc", {party: FeatureParam(ids) for party in parties})
