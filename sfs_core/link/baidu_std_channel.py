@@ -46,6 +46,7 @@ class BaiduStdChannel(Channel):
         self._waiting: deque[OutgoingCall] = deque()
         self._under_way: dict[int, OutgoingCall] = {}
         self._last_id = 0
+        self._stopping = False
 
     # ---------------------------------------------------------------- sending
     def _send(self, call: OutgoingCall) -> None:
@@ -70,7 +71,7 @@ class BaiduStdChannel(Channel):
                 self.party, self._address, self._connect_timeout, lambda: _Connection(self), self._tls
             )
             if connection.is_open:  # else it was accepted and closed at once
-                self._connection = connection
+                self._connection, self._stopping = connection, False
             else:
                 error = self._error("closed the connection at once", FailureKind.NOT_RUN)
         except TransportError as failed:
@@ -94,7 +95,9 @@ class BaiduStdChannel(Channel):
         if call is None:
             return  # its time was up
         if meta.response.error_code:
+            self._stopping |= meta.response.error_code == RpcCode.STOPPING
             self._fail(call, self._refusal(meta.response.error_code, meta.response.error_text))
+            self._leave_if_stopping()
             return
         try:
             answer = call.response_type.FromString(message_of(meta, payload, _MAX_ANSWER))
@@ -102,6 +105,13 @@ class BaiduStdChannel(Channel):
             self._fail(call, self._error("sent an answer that cannot be read", FailureKind.OTHER))
             return
         self._succeed(call, answer)
+        self._leave_if_stopping()
+
+    def _leave_if_stopping(self) -> None:
+        """Close the connection to a server that stops: of what is sent as it closes, nobody knows whether it ran."""
+        if self._stopping and not self._under_way and self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.leave()
 
     def _refusal(self, code: int, text: str) -> TransportError:
         kind = FailureKind.NOT_RUN if code in _NOT_RUN else FailureKind.OTHER
@@ -161,6 +171,11 @@ class _Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
+
+    def leave(self) -> None:
+        """Send what has been written, then close."""
+        if self._transport is not None:
+            self._transport.close()
 
     def _abort(self) -> None:
         if self._transport is not None:

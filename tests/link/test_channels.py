@@ -239,6 +239,29 @@ def test_a_call_that_may_have_run_is_repeated_only_on_demand(run, protocol, anyt
     run(main())
 
 
+def test_a_server_that_stops_is_left_so_that_no_call_is_lost_with_its_connection(run):
+    async def main() -> None:
+        held = Held()
+        async with listening(Held=held) as listener:
+            channel = channel_to(listener.port, "baidu_std")
+            last = asyncio.ensure_future(ask(channel, "last", method="Held"))
+            await held.arrived(1)
+            stopping = asyncio.ensure_future(listener.stop(5))
+            await asyncio.sleep(0)
+            refused = await asyncio.gather(*(ask(channel, "late") for _ in range(3)), return_exceptions=True)
+            assert [error.kind for error in refused] == [FailureKind.NOT_RUN] * 3
+            held.release(0)
+            assert await last == "last"
+            with pytest.raises(TransportError, match="refused the connection") as caught:  # a new one
+                await ask(channel, "later")
+            assert caught.value.kind is FailureKind.NOT_RUN
+            assert not stopping.done(), "the server had closed the connection itself"
+            await stopping
+            await channel.close()
+
+    run(main())
+
+
 @protocols
 def test_a_busy_server_is_asked_again(run, protocol):
     async def main() -> None:
