@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["TRACE_ENTRIES", "crossing", "drop_own", "foreign_entries"]
+__all__ = ["TRACE_ENTRIES", "crossing", "drop_own"]
 
 TRACE_ENTRIES: Final[tuple[str, ...]] = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
 """Names under which parties tell each other the trace of a request."""
@@ -17,11 +17,6 @@ def drop_own(entries: dict[str, str]) -> None:
     """Take out entries that only parties of this software may write."""
     for name in [name for name in entries if name[:4].lower() == _OWN]:
         del entries[name]
-
-
-def foreign_entries(entries: Mapping[str, str]) -> dict[str, str]:
-    """The entries but those in which parties of this software talk to each other: only these may be passed on."""
-    return {name: value for name, value in entries.items() if name[:4].lower() != _OWN}
 
 
 def crossing(entries: Mapping[str, str], allowed: frozenset[str] | None) -> dict[str, str]:

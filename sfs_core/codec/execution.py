@@ -11,7 +11,7 @@ from sfs_core.batch import Batch
 from sfs_core.block import PartyBlocks, TableBlock
 from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
 from sfs_core.codec.block_templates import BlockTemplates
-from sfs_core.codec.entries import foreign_entries
+from sfs_core.codec.entries import drop_own
 from sfs_core.codec.features import Feature, feature_from_message, feature_rows
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.proto import apis_pb2
@@ -168,11 +168,10 @@ def call_from_message(message: apis_pb2.ExecuteRequest) -> ExecuteCall:
         execution=message.task.execution_id,
         headers=dict(message.header.data),
     )
-    if PER_ROW in call.headers:
-        del call.headers[PER_ROW]
-        call.per_row = True
-    if MODEL in call.headers:
-        call.model = call.headers.pop(MODEL)
+    if call.headers:
+        call.per_row = PER_ROW in call.headers
+        call.model = call.headers.get(MODEL, "")
+        drop_own(call.headers)
     source = message.feature_source
     if source.type in _FETCH:
         _read_features(call, source)
@@ -282,7 +281,7 @@ def reply_from_message(
     if not data:
         return ExecuteReply(outputs)
     missing = _missing_rows(data[MISSING_ROWS], per_row_count) if MISSING_ROWS in data else None
-    return ExecuteReply(outputs, foreign_entries(data), missing)
+    return ExecuteReply(outputs, dict(data), missing)
 
 
 def _of_one_party(outputs: Mapping[str, Batch]) -> Mapping[str, Sequence[Batch]]:

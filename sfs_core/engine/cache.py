@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sfs_core.batch import Batch, Row
-from sfs_core.engine.sources import Source
+from sfs_core.engine.sources import Source, SourceInFront
 from sfs_core.errors import ConfigError
 from sfs_core.observe.trace_context import TRACE_HEADERS
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
@@ -23,7 +23,7 @@ Rows = dict[str, Row | None]
 """By id; None for an id without a row."""
 
 
-class CachedSource:
+class CachedSource(SourceInFront):
     """A source in front of which rows are remembered, by id, query context and header entries.
 
     A row counts as read when the fetch began that brought it, and is given to nobody once `ttl` seconds have passed
@@ -53,34 +53,17 @@ class CachedSource:
         headers: Collection[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(source)
         self.hits = 0
         self.misses = 0
-        self._source = source
         self._ttl, self._missing_ttl, self._max_rows = ttl, missing_ttl, max_rows
         self._headers = None if headers is None else sorted(headers)
         self._clock = clock
         self._known: dict[Hashable, tuple[float, Row | None]] = {}  # when it ends, and the row; least used first
         self._under_way: dict[Hashable, _Flight] = {}
-        self.schema = source.schema
-        self.check = source.check
 
     def __len__(self) -> int:
         return len(self._known)
-
-    @property
-    def row_count(self) -> int:
-        """That of the source."""
-        return self._source.row_count
-
-    @property
-    def keeps_nulls(self) -> bool:
-        """Whether the source does."""
-        return self._source.keeps_nulls
-
-    @property
-    def static(self) -> bool:
-        """Whether the source is."""
-        return self._source.static
 
     def known_ids(self) -> Collection[str]:
         """None: what is remembered here grows old."""

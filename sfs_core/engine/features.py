@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Mapping, Sequence
 from math import inf
 
 from sfs_core.batch import Batch, Schema
-from sfs_core.codec.entries import foreign_entries
 from sfs_core.codec.features import Feature, batch_of_features, feature_rows
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.coroutines import in_time
@@ -82,8 +81,6 @@ class FeatureLookup:
     def _renamed(self, result: FeatureResult) -> FeatureResult:
         if self.source_schema is not self.model_schema:
             result.batch = result.batch.renamed(self.model_schema)
-        if result.headers:
-            result.headers = foreign_entries(result.headers)
         return result
 
     def _source_failed(self, error: Exception) -> Exception:

@@ -12,7 +12,7 @@ from sfs_core.batch import Batch, Projector, Schema
 from sfs_core.engine.missing import MissingPolicy
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 
-__all__ = ["JoinedSource", "PolicySource", "Source"]
+__all__ = ["JoinedSource", "PolicySource", "Source", "SourceInFront"]
 
 
 class Source(Protocol):
@@ -50,16 +50,13 @@ class Source(Protocol):
         """The checked rows."""
 
 
-class PolicySource:
-    """A source in front of which a policy for missing rows and values stands."""
+class SourceInFront:
+    """What stands in front of a source, and is like it but for what it does itself."""
 
-    def __init__(self, source: Source, policy: MissingPolicy) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._policy = policy
         self.schema = source.schema
-        self.keeps_nulls = True  # those that are left
-        self.open, self.close, self.check = source.open, source.close, source.check
-        self.known_ids = source.known_ids
+        self.check = source.check
 
     @property
     def row_count(self) -> int:
@@ -67,9 +64,28 @@ class PolicySource:
         return self._source.row_count
 
     @property
+    def keeps_nulls(self) -> bool:
+        """Whether the source does."""
+        return self._source.keeps_nulls
+
+    @property
     def static(self) -> bool:
         """Whether the source is."""
         return self._source.static
+
+
+class PolicySource(SourceInFront):
+    """A source in front of which a policy for missing rows and values stands."""
+
+    def __init__(self, source: Source, policy: MissingPolicy) -> None:
+        super().__init__(source)
+        self._policy = policy
+        self.open, self.close, self.known_ids = source.open, source.close, source.known_ids
+
+    @property
+    def keeps_nulls(self) -> bool:
+        """True: those that are left are for the model."""
+        return True
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """What the source has, as the policy wants it."""

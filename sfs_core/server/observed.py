@@ -15,7 +15,7 @@ from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.predictor import Predictor, Round, Tables
-from sfs_core.engine.sources import Source
+from sfs_core.engine.sources import Source, SourceInFront
 from sfs_core.errors import ErrorCode, SfsError
 from sfs_core.link.outgoing import Channel
 from sfs_core.link.peer import PeerClient
@@ -288,7 +288,7 @@ class ObservedPredictor(Predictor):
         return {}
 
 
-class ObservedSource:
+class ObservedSource(SourceInFront):
     """A feature source whose look-ups are timed.
 
     Args:
@@ -297,26 +297,9 @@ class ObservedSource:
     """
 
     def __init__(self, source: Source, tell: Callable[[int, float, float], None]) -> None:
-        self._source = source
+        super().__init__(source)
         self._tell = tell
-        self.schema = source.schema
-        self.open, self.close, self.check = source.open, source.close, source.check
-        self.known_ids = source.known_ids
-
-    @property
-    def row_count(self) -> int:
-        """That of the source."""
-        return self._source.row_count
-
-    @property
-    def keeps_nulls(self) -> bool:
-        """Whether the source does."""
-        return self._source.keeps_nulls
-
-    @property
-    def static(self) -> bool:
-        """Whether the source is."""
-        return self._source.static
+        self.open, self.close, self.known_ids = source.open, source.close, source.known_ids
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """The source's rows."""

@@ -4,14 +4,12 @@
 * The judge of a service in any language: `check_service`, which `sfs spi check` prints.
 * A plugin that asks a service: features as messages carry them, and the retry options. The records and the type table
   are those of predefined features, and `retry` means to a plugin what it means to peers.
-* Header entries of ours: `PER_ROW` asks for the rows that there are, `MISSING_ROWS` says which there are not;
-  `foreign_entries` leaves out ours.
+* Header entries of ours: `PER_ROW` asks for the rows that there are, `MISSING_ROWS` says which there are not.
 * Options of plugins: `Seconds` (also as '500 ms'), `HeaderName`, `HeaderValue`.
 """
 
 from __future__ import annotations
 
-from sfs_core.codec.entries import foreign_entries
 from sfs_core.codec.execution import MISSING_ROWS, PER_ROW
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue, batch_of_features, field_type
 from sfs_core.config.option_types import HeaderName, HeaderValue, Seconds
@@ -44,7 +42,6 @@ __all__ = [
     "batch_of_features",
     "check_service",
     "field_type",
-    "foreign_entries",
     "openapi_document",
     "retry_policy",
     "spi_app",

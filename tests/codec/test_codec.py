@@ -143,6 +143,14 @@ def test_an_execute_call_survives_the_wire() -> None:
     assert [list(t.rows()) for t in later.inputs["dot"]] == [[(0.5,)], [(1.5,)]]
 
 
+def test_entries_of_parties_among_each_other_go_no_further_than_the_call() -> None:
+    message = call_to_message(ExecuteCall("svc", "alice", 0, {"x": "1"}, ids=["a"]))
+    entries = {"sfs-per-row": "1", "sfs-model": "m", "SFS-Unscored-Rows": "0", "sfs-missing-rows": "1"}
+    message.header.data.update(entries)
+    call = call_from_message(message)
+    assert (call.headers, call.per_row, call.model) == ({"x": "1"}, True, "m")
+
+
 def test_the_entry_call_is_what_the_reference_sends(cases: object) -> None:
     # Recorded: requester alice, three rows; the message as the reference's client wrote it.
     recorded = bytes.fromhex("0a001205616c6963651a050a037376632a10080212" + "0c0a01330a01330a0133120130")

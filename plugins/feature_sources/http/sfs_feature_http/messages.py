@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from sfs_core import Batch, ErrorCode, FeatureError, FeatureQuery, FeatureResult, Schema
-from sfs_core.spi import MISSING_ROWS, PER_ROW, batch_of_features, field_type, foreign_entries
+from sfs_core.spi import MISSING_ROWS, PER_ROW, batch_of_features, field_type
 
 __all__ = ["TRACE_KEYS", "AnswerReader", "RequestWriter"]
 
@@ -86,8 +86,8 @@ class RequestWriter:
         Raises:
             FeatureError: an id or a header entry is no Unicode text (code 3).
         """
-        given = foreign_entries(query.headers)  # a caller does not speak for this party
-        data: dict[str, str] = {key: given[key] for key in TRACE_KEYS if key in given}
+        given = query.headers
+        data = {key: given[key] for key in TRACE_KEYS if key in given}
         data |= {key: value for key, value in given.items() if self._allowed is None or key in self._allowed}
         data |= self._own
         param = _Param(query.ids, query.context)
@@ -120,20 +120,11 @@ class AnswerReader:
         schema: the features needed.
         warn: told, once, that answers hold more than the protocol has.
         widen: whether narrower types of numbers will do.
-        allowed: names of the header entries that go back to callers; None for all.
     """
 
-    def __init__(
-        self,
-        schema: Schema,
-        warn: Callable[[str], None],
-        *,
-        widen: bool = False,
-        allowed: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, schema: Schema, warn: Callable[[str], None], *, widen: bool = False) -> None:
         self._schema = schema
         self._widen = widen
-        self._allowed = None if allowed is None else frozenset(allowed)
         self._warn = warn
         self._strict = _answers(known_only=True)
         self._lenient = _answers(known_only=False)
@@ -153,12 +144,7 @@ class AnswerReader:
             )
             raise FeatureError(what, code=code, detail=f"status {answer.status.code}")
         headers = (answer.header.data if answer.header is not None else None) or {}
-        missing = _missing_rows(headers.get(MISSING_ROWS, ""), num_rows)
-        headers = {
-            name: value
-            for name, value in foreign_entries(headers).items()
-            if self._allowed is None or name in self._allowed
-        }
+        missing = _missing_rows(headers.pop(MISSING_ROWS, ""), num_rows)
         if missing and all(missing):
             return FeatureResult(Batch.from_rows(self._schema, []), headers, missing)
         if not answer.features:

@@ -27,9 +27,6 @@ class HttpConfig(PluginConfig):
     widen: bool = False
     """Whether the service may send numbers in a narrower type that loses nothing: FIELD_INT32 for FIELD_INT64, and
     FIELD_INT32 or FIELD_FLOAT for FIELD_DOUBLE."""
-    answer_headers: list[str] | None = None
-    """Names of the entries of an answer's header that go back to the caller; without this option, all but those that
-    begin with `sfs-`."""
     headers: list[str] | None = None
     """Names of the entries of a request's header that the service is told, besides those for tracing; without this
     option, all but those that begin with `sfs-`."""

@@ -43,9 +43,7 @@ class HttpFeatureSource(FeatureSource):
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         super().__init__(config, context)
         self._requests: RequestWriter | None = None
-        self._answers = AnswerReader(
-            self.schema, context.logger.warning, widen=self.config.widen, allowed=self.config.answer_headers
-        )
+        self._answers = AnswerReader(self.schema, context.logger.warning, widen=self.config.widen)
         self._tls: ssl.SSLContext | None = None
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -205,17 +205,6 @@ def test_statuses(status, code):
     assert "u7" not in str(caught.value) + caught.value.detail
 
 
-async def test_header_entries_of_ours_go_neither_way(make, service):
-    """Neither callers speak for this party to the service, nor the service to callers."""
-    data = {"x-src": "fs", "x-cost": "1", "sfs-unscored-rows": "0", "SFS-Unknown-Model": "1", "sfs-missing-rows": "00"}
-    service.answers = [http(GOOD | {"header": {"data": data}})]
-    query = FeatureQuery(["u7", "u9"], "", {"x-tenant": "t1", "sfs-per-row": "1", "sfs-model": "m"})
-    assert (await make(PERSON, service).fetch(query)).headers == {"x-src": "fs", "x-cost": "1"}
-    listed = await make(PERSON, service, answer_headers=["x-src", "sfs-unscored-rows"]).fetch(query)
-    assert listed.headers == {"x-src": "fs"}
-    assert [asked.json["header"]["data"] for asked in service.asked] == [{"x-tenant": "t1"}] * 2
-
-
 @pytest.mark.parametrize(
     ("marks", "missing", "rows"),
     [("010", [False, True, False], ROWS), ("000", [False] * 3, [*ROWS, (7, 7.0)]), ("111", [True] * 3, [])],
