@@ -186,7 +186,12 @@ class _Call:
         """The prediction is there; nobody may want it any longer."""
         if not self.answer.done():
             self._over()
-            self.answer.set_result(self.encoded(outcome))
+            try:
+                body = self.encoded(outcome)
+            except Exception as error:  # noqa: BLE001 - the caller waits, and so do others of the round
+                self.answer.set_exception(error)
+            else:
+                self.answer.set_result(body)
 
     def encoded(self, outcome: Outcome) -> bytes:
         """The answer; everybody who is to know of it is told."""
