@@ -7,16 +7,19 @@ have names, so that a call leads back to the connection it came by.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import itertools
 import logging
 import shutil
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sfs_core.link.connection import NEVER, Connection, ListenerState
+from sfs_core.link.http2_frames import GO, Frames
 from sfs_core.link.plain_http2 import FirstRequest, refusal
 from sfs_core.link.splice import GrpcEnd, SpliceEnd
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["GrpcBackend", "SplicedConnection"]
 
 _log = logging.getLogger("sfs.link")
+_LEAVING_SECONDS: Final = 2.0
+"""How long clients that were told to go may take to do so before the gRPC server stops, which cancels what arrives."""
 _ANSWER_SECONDS: Final = 1.0
 """How long the last answers may take to leave when the server stops, and a refusal otherwise."""
 
@@ -43,10 +48,10 @@ class GrpcBackend:
         self._serving = serving
         self._starting: asyncio.Task[GrpcServer] | None = None
         self._ending = False
-        self._stopping: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._folder: Path | None = None
         self._names = itertools.count(1)
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, SplicedConnection] = {}
 
     async def start(self) -> GrpcServer:
         """The server, which is started unless it has been."""
@@ -89,6 +94,8 @@ class GrpcBackend:
         connection.name = name
         self._connections[name] = connection
         connection.join(end)
+        if self._ending:
+            connection.send_away()
 
     def forget(self, connection: SplicedConnection) -> None:
         """A connection is gone."""
@@ -102,21 +109,32 @@ class GrpcBackend:
             await server.set_serving(serving)
 
     async def begin_stop(self, grace: float) -> None:
-        """Have clients told to go; calls under way may take `grace` seconds."""
+        """Tell clients to go; they have a part of `grace` seconds for it."""
         self._ending = True
         if self._starting is None:
             return
-        server = await self.start()
-        self._stopping = asyncio.create_task(server.stop(grace))
+        await self.start()
+        connections = list(self._connections.values())
+        for connection in connections:
+            connection.send_away()
+        self._leaving = asyncio.create_task(_gone(connections, within=min(grace, _LEAVING_SECONDS)))
 
     async def stop(self) -> None:
         """End: the answers of all calls have been given, or never will be."""
-        if self._starting is not None and self._stopping is not None:
+        if self._starting is not None and self._leaving is not None:
+            await self._leaving
             server = await self.start()
             await server.stop(_ANSWER_SECONDS)
-            await self._stopping
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def _gone(connections: Iterable[Connection], within: float) -> None:
+    """Wait until they are closed, at most so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            for connection in connections:
+                await connection.gone.wait()
 
 
 class SplicedConnection(SpliceEnd, Connection):
@@ -128,6 +146,8 @@ class SplicedConnection(SpliceEnd, Connection):
         self._connecting: asyncio.Task[None] | None = None
         self._first: FirstRequest | None = FirstRequest()
         self._refused = False
+        self._sent = Frames()
+        self._sends_away = False
         self.name = ""
         """Of the unix socket that it is spliced with."""
 
@@ -168,6 +188,24 @@ class SplicedConnection(SpliceEnd, Connection):
             if first.known:
                 self._first = None
         super().data_received(data)
+
+    def put(self, data: bytes) -> None:
+        place = self._sent.feed(data)
+        if self._sends_away and place is not None:
+            self._sends_away = False
+            data = data[:place] + GO + data[place:]
+        super().put(data)
+
+    def send_away(self) -> None:
+        """Tell the client to begin no more calls here, as soon as that can be put between two frames.
+
+        The gRPC server says so too when it stops, but from then on cancels calls that were sent before that was read:
+        clients take such calls for lost, and do not make them again.
+        """
+        if self._sent.complete:
+            self.write(GO)
+        else:
+            self._sends_away = True
 
     def _refuse(self, answer: bytes) -> None:
         """Answer what is not gRPC; the client has a moment to read it, since closing at once could take it away."""

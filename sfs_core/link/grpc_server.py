@@ -79,7 +79,7 @@ class GrpcServer:
             await self._health.set(name, status)
 
     async def stop(self, grace: float) -> None:
-        """Tell clients to go (GOAWAY), and wait at most `grace` seconds for calls under way; may be called again."""
+        """Wait at most `grace` seconds for calls under way; calls that arrive meanwhile are cancelled."""
         await self._server.stop(grace)
 
     def _behaviour(self, handler: Handler) -> Behaviour:

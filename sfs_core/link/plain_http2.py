@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from sfs_core.link.http2_frames import DATA, END_HEADERS, FRAME_HEAD, GO_AWAY, HEADERS, SETTINGS, frame
+
 __all__ = ["FirstRequest", "refusal"]
 
 TEXT: Final = b"gRPC is what is served over HTTP/2 here: choose the protocol h2:grpc, http or baidu_std"
 
 _PREFACE: Final = 24
-_FRAME_HEAD: Final = 9
 _MOST_BYTES: Final = 64 << 10
-_DATA, _HEADERS, _SETTINGS, _GO_AWAY = 0, 1, 4, 7
-_ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
+_ACK, _END_STREAM = 1, 1
 _GRPC: Final = (b"application/grpc", bytes.fromhex("1d75d0620d263d4c4d6564"))
 """How the content types of gRPC begin, as they are and in HPACK's Huffman code. No table of a new connection has them,
 so one of the two is in the first request's headers."""
@@ -36,13 +36,13 @@ class FirstRequest:
     def feed(self, data: bytes) -> int | None:
         """Look at more bytes, from the connection's preface on; the stream of a first request that is not gRPC's."""
         self._seen += data
-        while len(self._seen) >= self._at + _FRAME_HEAD:
+        while len(self._seen) >= self._at + FRAME_HEAD:
             length = int.from_bytes(self._seen[self._at : self._at + 3])
             kind, flags = self._seen[self._at + 3], self._seen[self._at + 4]
-            end = self._at + _FRAME_HEAD + length
+            end = self._at + FRAME_HEAD + length
             if len(self._seen) < end:
                 break
-            if kind == _HEADERS:
+            if kind == HEADERS:
                 return self._judge(flags, end)
             self._at = end
         if self._at > _MOST_BYTES or len(self._seen) > _MOST_BYTES:
@@ -50,11 +50,11 @@ class FirstRequest:
         return None
 
     def _judge(self, flags: int, end: int) -> int | None:
-        stream = int.from_bytes(self._seen[self._at + 5 : self._at + _FRAME_HEAD])
-        headers = self._seen[self._at + _FRAME_HEAD : end]
+        stream = int.from_bytes(self._seen[self._at + 5 : self._at + FRAME_HEAD])
+        headers = self._seen[self._at + FRAME_HEAD : end]
         self._know()
         is_grpc = any(beginning in headers for beginning in _GRPC)
-        return stream if flags & _END_HEADERS and not is_grpc else None
+        return stream if flags & END_HEADERS and not is_grpc else None
 
     def _know(self) -> None:
         self.known = True
@@ -70,14 +70,10 @@ def refusal(stream: int, *, acknowledge: bool) -> bytes:
     """
     return b"".join(
         [
-            _frame(_SETTINGS, 0, 0, b""),
-            _frame(_SETTINGS, _ACK, 0, b"") if acknowledge else b"",
-            _frame(_HEADERS, _END_HEADERS, stream, _STATUS_415 + _PLAIN_TEXT),
-            _frame(_DATA, _END_STREAM, stream, TEXT),
-            _frame(_GO_AWAY, 0, 0, stream.to_bytes(4) + bytes(4) + TEXT),
+            frame(SETTINGS, 0, 0, b""),
+            frame(SETTINGS, _ACK, 0, b"") if acknowledge else b"",
+            frame(HEADERS, END_HEADERS, stream, _STATUS_415 + _PLAIN_TEXT),
+            frame(DATA, _END_STREAM, stream, TEXT),
+            frame(GO_AWAY, 0, 0, stream.to_bytes(4) + bytes(4) + TEXT),
         ]
     )
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload

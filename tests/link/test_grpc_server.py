@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -45,6 +45,16 @@ async def failure(pending: grpc.aio.UnaryUnaryCall) -> tuple[grpc.StatusCode, st
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await pending
     return caught.value.code(), caught.value.details()
+
+
+async def first_failure(channel: grpc.aio.Channel, answered: Callable[[], None] = lambda: None) -> grpc.StatusCode:
+    """The status of the first call that is not answered."""
+    while True:
+        try:
+            await call(channel, timeout=60)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        answered()
 
 
 def folders() -> set[Path]:
@@ -198,15 +208,35 @@ def test_stopping_lets_calls_finish_for_a_while(run, finishes):
             await held.arrived(1)
             stopping = asyncio.ensure_future(listener.stop(10 if finishes else 0.05))
             if finishes:
-                while (await failure(call(channel, "new")))[0] is not grpc.StatusCode.UNAVAILABLE:
-                    pass
+                assert await first_failure(channel) is grpc.StatusCode.UNAVAILABLE
                 assert not stopping.done()
                 held.release(0)
                 assert (await pending).model_info.name == "under way"
+                del pending  # it holds the connection
             else:
                 assert (await failure(pending))[0] in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
             async with asyncio.timeout(5):
                 await stopping
+
+    run(main())
+
+
+def test_a_call_that_comes_too_late_can_be_made_again(run):
+    """It is never cancelled, which clients do not make again."""
+
+    async def calls_until_the_end(port: int, answered: asyncio.Semaphore) -> grpc.StatusCode:
+        async with channel_to(port) as channel:
+            return await first_failure(channel, answered.release)
+
+    async def main() -> None:
+        for _ in range(5):
+            answered = asyncio.Semaphore(0)
+            async with listening() as listener:
+                callers = [asyncio.ensure_future(calls_until_the_end(listener.port, answered)) for _ in range(8)]
+                for _ in range(40):
+                    await answered.acquire()
+                await listener.stop(10)
+                assert set(await asyncio.gather(*callers)) == {grpc.StatusCode.UNAVAILABLE}
 
     run(main())
 
