@@ -86,7 +86,7 @@ class Batcher:
         max_rows: most rows of a joined round; a single request may have more.
         join: False runs every request as it comes and as it is.
         max_waiting_rows: most rows of requests that wait for a round.
-        observe_round: told how many requests share a round, as each begins.
+        observe_round: told how many requests share a round, and `time.perf_counter()`, as each begins.
 
     Attributes:
         waiting_rows: rows of requests that wait for a round now.
@@ -99,7 +99,7 @@ class Batcher:
         max_rows: int,
         join: bool = True,
         max_waiting_rows: float = inf,
-        observe_round: Callable[[int], None] | None = None,
+        observe_round: Callable[[float, float], None] | None = None,
     ) -> None:
         self._predictor = predictor
         self._join = join
@@ -192,7 +192,7 @@ class Batcher:
     async def _round(self, group: Sequence[_Waiting]) -> None:
         begin = perf_counter()
         if self._observe_round is not None:
-            self._observe_round(len(group))
+            self._observe_round(len(group), begin)
         try:
             answered = await self._run(group)
             self._measure(begin)

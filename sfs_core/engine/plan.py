@@ -120,9 +120,13 @@ class Plan:
         """The nodes of each step, in the order in which they run; several where they are fused."""
         return tuple(step.nodes for step in self._steps)
 
-    def observe(self, tell: Callable[[str, float], None]) -> None:
-        """Have `tell` called after each step of every run, with the step's first node and the seconds it took."""
-        self._steps = [replace(step, compute=_timed(step, tell)) for step in self._steps]
+    def observe(self, watch: Callable[[str], Callable[[float, float], None]]) -> None:
+        """Have told how long each step of every run takes.
+
+        Args:
+            watch: gives, by a step's first node, what is called after it: with seconds, and `time.perf_counter()`.
+        """
+        self._steps = [replace(step, compute=_timed(step.compute, watch(step.nodes[0]))) for step in self._steps]
 
     def run(self, context: ComputeContext, features: Batch | None, tables: Tables) -> Mapping[str, Batch]:
         """The exit nodes' tables; a `TableBlock` where one fusion computes them all as such.
@@ -142,15 +146,14 @@ class Plan:
         return run.block or {name: run.slots[slot] for name, slot in self._output_slots}
 
 
-def _timed(step: _Step, tell: Callable[[str, float], None]) -> Callable[..., Any]:
-    compute, node = step.compute, step.nodes[0]
-
+def _timed(compute: Callable[..., Any], tell: Callable[[float, float], None]) -> Callable[..., Any]:
     def timed(*arguments: Any) -> Any:
         begin = time.perf_counter()
         try:
             return compute(*arguments)
         finally:
-            tell(node, time.perf_counter() - begin)
+            now = time.perf_counter()
+            tell(now - begin, now)
 
     return timed
 

@@ -1,14 +1,11 @@
-"""Counters and distributions: plain numbers while requests are served, Prometheus text when somebody asks.
+"""Counters and distributions: plain numbers while requests are served, `Samples` of them when somebody asks.
 
 A family is a metric's name with one series per combination of label values. Whoever counts chooses the values from
 bounded sets; nothing that a caller sent becomes a label.
-
-Several processes that share a port are added up: each gives its families' `Samples`, see `merged`.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Counter", "Distribution", "Family", "Gauge", "Samples", "ended", "merged", "render"]
+__all__ = ["Counter", "Distribution", "Family", "Gauge", "Samples", "Series", "Timed"]
 
 Labels = tuple[str, ...]
 Counts = npt.NDArray[np.int64]
@@ -29,16 +26,15 @@ Together = Literal["sum", "least", "greatest"]
 SLICE_SECONDS: Final = 10
 SLICES: Final = 6
 """Quantiles are of the last SLICES * SLICE_SECONDS seconds."""
-QUANTILES: Final = (0.5, 0.9, 0.99)
 
 MOST_NOTED: Final = 512
 """Values that wait to be counted."""
-_PARTS: Final = 16
+BUCKETS_PER_DOUBLING: Final = 16
 """Buckets per doubling: a quantile is off by at most 1/32 of its value."""
-_LEAST: Final = -20
+LEAST_EXPONENT: Final = -20
 _MOST: Final = 30
-"""Values from 2**_LEAST to 2**_MOST have buckets of their own; what lies outside goes into the outermost."""
-_BUCKETS: Final = (_MOST - _LEAST) * _PARTS
+"""Values from 2**LEAST_EXPONENT to 2**_MOST have buckets of their own; what lies outside goes into the outermost."""
+_BUCKETS: Final = (_MOST - LEAST_EXPONENT) * BUCKETS_PER_DOUBLING
 _BEYOND: Final = 2.0**_MOST
 
 
@@ -100,7 +96,8 @@ class Counter:
     """A family of counts that only grow."""
 
     def __init__(self, name: str, help_: str, labels: Sequence[str] = (), constant: Mapping[str, str] = {}) -> None:
-        self._name, self._help, self._labels, self._constant = name, help_, tuple(labels), dict(constant)
+        self.labels = tuple(labels)
+        self._name, self._help, self._constant = name, help_, dict(constant)
         self._values: dict[Labels, float] = {}
 
     def add(self, *labels: str, amount: float = 1) -> None:
@@ -110,7 +107,11 @@ class Counter:
 
     def samples(self) -> Iterable[Samples]:
         """As of `Family`."""
-        yield Samples(self._name, "counter", self._help, self._labels, self._constant, dict(self._values))
+        yield self.shown(dict(self._values))
+
+    def shown(self, values: dict[Labels, float]) -> Samples:
+        """This family with other numbers than its own."""
+        return Samples(self._name, "counter", self._help, self.labels, self._constant, values)
 
 
 class Gauge:
@@ -165,29 +166,68 @@ class Distribution:
         summary: str | None = None,
         summary_scale: float = 1.0,
     ) -> None:
-        self._name, self._help, self._labels, self._constant = name, help_, tuple(labels), dict(constant)
+        self.labels = tuple(labels)
+        self._name, self._help, self._constant = name, help_, dict(constant)
         self._summary, self._summary_scale = summary, summary_scale
-        self._series: dict[Labels, _Series] = {}
+        self._series: dict[Labels, Series] = {}
 
-    def observe(self, value: float, now: float, *labels: str) -> None:
-        """Take a value into the series of these label values; `now` is `time.perf_counter()`, which callers have."""
+    def series(self, *labels: str) -> Series:
+        """The series of these label values."""
         series = self._series.get(labels)
         if series is None:
-            series = self._series[labels] = _Series(now)
-        series.observe(value, now)
+            series = self._series[labels] = Series()
+        return series
 
     def samples(self) -> Iterable[Samples]:
-        """As of `Family`: a histogram, a summary, or both."""
+        """As of `Family`: a histogram, a summary, or both; series without any value yet are left out."""
         now = time.perf_counter()
         spreads = {labels: series.spread(now) for labels, series in self._series.items()}
-        shown = Samples("", "distribution", self._help, self._labels, self._constant, spreads=spreads)
+        return self.shown({labels: spread for labels, spread in spreads.items() if spread.ever})
+
+    def shown(self, spreads: dict[Labels, Spread]) -> Iterable[Samples]:
+        """This family with other values than its own."""
+        shown = Samples("", "distribution", self._help, self.labels, self._constant, spreads=spreads)
         if self._name is not None:
             yield msgspec.structs.replace(shown, name=self._name)
         if self._summary is not None:
             yield msgspec.structs.replace(shown, name=self._summary, summary=True, scale=self._summary_scale)
 
 
-class _Series:
+class Timed:
+    """Two families of the same events, at the price of one: how many there were, and how long they took.
+
+    Args:
+        count: the one of numbers.
+        times: the one of times; its labels are some of `count`'s.
+    """
+
+    def __init__(self, count: Counter, times: Distribution) -> None:
+        self._count, self._times = count, times
+        self._kept = [count.labels.index(name) for name in times.labels]
+        self._series: dict[Labels, Series] = {}
+
+    def series(self, *labels: str) -> Series:
+        """The series of these values of `count`'s labels; each time that it gets is an event."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Series()
+        return series
+
+    def samples(self) -> Iterable[Samples]:
+        """As of `Family`: both."""
+        now = time.perf_counter()
+        numbers: dict[Labels, float] = {}
+        spreads: dict[Labels, Spread] = {}
+        for labels, series in self._series.items():
+            spread = series.spread(now)
+            numbers[labels] = sum(spread.ever.values())
+            kept = tuple(labels[place] for place in self._kept)
+            spreads[kept] = spread if kept not in spreads else spreads[kept].plus(spread)
+        yield self._count.shown(numbers)
+        yield from self._times.shown(spreads)
+
+
+class Series:
     """Values of one series, in buckets whose width grows with the value; those of late also by slices of time.
 
     Values are only noted at first, and counted many at a time: that costs a tenth.
@@ -195,9 +235,8 @@ class _Series:
 
     __slots__ = ("_current", "_earlier", "_ever", "_noted", "_slice", "_slice_end", "_sum")
 
-    def __init__(self, now: float) -> None:
-        self._slice = now // SLICE_SECONDS
-        self._slice_end = (self._slice + 1) * SLICE_SECONDS
+    def __init__(self) -> None:
+        self._slice = self._slice_end = 0.0
         self._noted: list[float] = []
         self._current = _no_counts()
         self._earlier: deque[tuple[float, Counts]] = deque(maxlen=SLICES - 1)
@@ -205,6 +244,7 @@ class _Series:
         self._sum = 0.0
 
     def observe(self, value: float, now: float) -> None:
+        """Take a value in; `now` is `time.perf_counter()`, which callers have."""
         if now >= self._slice_end:
             self._turn(now // SLICE_SECONDS)
         noted = self._noted
@@ -225,6 +265,7 @@ class _Series:
         self._slice_end = (slice_ + 1) * SLICE_SECONDS
 
     def spread(self, now: float) -> Spread:
+        """All values up to now."""
         self._count()
         late = _no_counts()
         for slice_, counts in [*self._earlier, (self._slice, self._current)]:
@@ -240,125 +281,10 @@ def _no_counts() -> Counts:
 def _buckets(values: npt.NDArray[np.float64]) -> Counts:
     """A bucket's upper bound belongs to it, as in Prometheus' histograms."""
     fractions, exponents = np.frexp(np.clip(values, 0.0, _BEYOND))
-    parts = np.ceil((fractions - 0.5) * 2 * _PARTS).astype(np.int64)
-    buckets = (exponents.astype(np.int64) - 1 - _LEAST) * _PARTS + parts - 1
+    parts = np.ceil((fractions - 0.5) * 2 * BUCKETS_PER_DOUBLING).astype(np.int64)
+    buckets = (exponents.astype(np.int64) - 1 - LEAST_EXPONENT) * BUCKETS_PER_DOUBLING + parts - 1
     return np.clip(np.where(values > 0, buckets, 0), 0, _BUCKETS - 1)
 
 
 def _sparse(counts: Counts) -> dict[int, int]:
     return {int(bucket): int(counts[bucket]) for bucket in np.flatnonzero(counts)}
-
-
-def _middle(bucket: int) -> float:
-    """The value that stands for a bucket's."""
-    exponent, part = divmod(bucket, _PARTS)
-    return math.ldexp(1 + (part + 0.5) / _PARTS, exponent + _LEAST)
-
-
-# ------------------------------------------------------------------------------------------ several processes, text
-_TOGETHER: Final[Mapping[Together, Callable[[tuple[float, float]], float]]] = {
-    "sum": sum,
-    "least": min,
-    "greatest": max,
-}
-
-
-def ended(process: Iterable[Samples]) -> list[Samples]:
-    """What is left of a process that ended: what it counted, without what it was at."""
-    left = [msgspec.structs.replace(family) for family in process if family.kind != "gauge"]
-    for family in left:
-        family.spreads = {labels: msgspec.structs.replace(spread, late={}) for labels, spread in family.spreads.items()}
-    return left
-
-
-def merged(processes: Iterable[Iterable[Samples]]) -> list[Samples]:
-    """The families of several processes as if they were one: numbers of equal series are put together."""
-    families: dict[str, Samples] = {}
-    for process in processes:
-        for family in process:
-            known = families.get(family.name)
-            if known is None:
-                families[family.name] = msgspec.structs.replace(
-                    family, numbers=dict(family.numbers), spreads=dict(family.spreads)
-                )
-                continue
-            put_together = _TOGETHER[family.together]
-            for labels, number in family.numbers.items():
-                had_number = known.numbers.get(labels)
-                known.numbers[labels] = number if had_number is None else put_together((had_number, number))
-            for labels, spread in family.spreads.items():
-                had = known.spreads.get(labels)
-                known.spreads[labels] = spread if had is None else had.plus(spread)
-    return list(families.values())
-
-
-def render(families: Iterable[Samples]) -> str:
-    """Prometheus text format, version 0.0.4.
-
-    Names are written as they are: the reference's counters have no `_total` at their end.
-    """
-    lines: list[str] = []
-    for family in families:
-        shown = family.kind if family.kind != "distribution" else "summary" if family.summary else "histogram"
-        lines += (f"# HELP {family.name} {_escaped_help(family.help)}", f"# TYPE {family.name} {shown}")
-        for labels, number in sorted(family.numbers.items()):
-            lines.append(f"{family.name}{_labels(family, labels)} {_number(number)}")
-        for labels, spread in sorted(family.spreads.items()):
-            write = _summary_lines if family.summary else _histogram_lines
-            lines += write(family, labels, spread)
-    return "\n".join(lines) + "\n"
-
-
-def _summary_lines(family: Samples, labels: Labels, spread: Spread) -> Iterable[str]:
-    for quantile in QUANTILES:
-        shown = _labels(family, labels, quantile=f"{quantile:g}")
-        yield f"{family.name}{shown} {_number(_quantile(spread.late, quantile) * family.scale)}"
-    yield f"{family.name}_sum{_labels(family, labels)} {_number(spread.sum * family.scale)}"
-    yield f"{family.name}_count{_labels(family, labels)} {sum(spread.ever.values())}"
-
-
-def _quantile(counts: Mapping[int, int], quantile: float) -> float:
-    left = quantile * sum(counts.values())
-    for bucket in sorted(counts):
-        left -= counts[bucket]
-        if left <= 0:
-            return _middle(bucket)
-    return math.nan
-
-
-def _histogram_lines(family: Samples, labels: Labels, spread: Spread) -> Iterable[str]:
-    """Bounds are powers of two, from the one below the least value ever to the one above the greatest."""
-    total = 0
-    counts = sorted(spread.ever.items())
-    for exponent in _HISTOGRAM_EXPONENTS:
-        while counts and counts[0][0] < (exponent - _LEAST) * _PARTS:
-            total += counts.pop(0)[1]
-        yield f"{family.name}_bucket{_labels(family, labels, le=_number(2.0**exponent))} {total}"
-    count = sum(spread.ever.values())
-    yield f"{family.name}_bucket{_labels(family, labels, le='+Inf')} {count}"
-    yield f"{family.name}_sum{_labels(family, labels)} {_number(spread.sum)}"
-    yield f"{family.name}_count{_labels(family, labels)} {count}"
-
-
-_HISTOGRAM_EXPONENTS: Final = range(-14, 13)
-"""From 61 us to 68 min where the unit is a second; 1 to 4096 of a thing that is counted."""
-
-
-def _labels(family: Samples, values: Labels, **more: str) -> str:
-    pairs = {**family.constant, **dict(zip(family.labels, values, strict=True)), **more}
-    text = ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs.items())
-    return f"{{{text}}}" if text else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _escaped_help(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n")
-
-
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
-    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(float(value))

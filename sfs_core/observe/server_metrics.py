@@ -5,14 +5,14 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sfs_core.errors import ErrorCode
-from sfs_core.observe.metrics import Counter, Distribution, Family, Samples, Together, merged, render
-from sfs_core.sdk.hookspecs import PredictionEvent
+from sfs_core.observe.exposition import merged, render
+from sfs_core.observe.metrics import Counter, Distribution, Family, Gauge, Labels, Samples, Series, Timed, Together
 
 __all__ = ["CONTENT_TYPE", "UNKNOWN", "ServerMetrics"]
 
@@ -42,74 +42,72 @@ class ServerMetrics:
 
     def __init__(self, party: str, services: Iterable[str], parties: Iterable[str]) -> None:
         self._services = {service: service for service in services}
-        self._parties = {each: each for each in parties}
+        self._parties = frozenset(parties)
         self.party = party
         self._families: list[Family] = []
 
-        def asked(name: str, handler: str, *labels: str) -> Counter:
-            constant = {"handler": handler, "party_id": party}
-            return self.add(Counter(f"{name}_request_count", f"Calls of {handler}.", labels, constant))
-
-        def took(name: str, handler: str) -> Distribution:
-            return self.add(
-                Distribution(
-                    f"{name}_duration_seconds",
-                    f"How long calls of {handler} took.",
-                    ("service_id", "action"),
-                    {"handler": handler, "party_id": party},
-                    summary=f"{name}{'' if name == 'fetch_feature' else '_request'}_duration_milliseconds",
-                    summary_scale=1000,
-                )
-            )
-
+        self._rows = 0
+        service, peer = self._service, self._peer
         prediction, execution, core = "PredictionService", "ExecutionService", "ExecutionCore"
-        self._predictions = asked("prediction", prediction, "action", "service_id", "code")
-        self._prediction_times = took("prediction", prediction)
-        self._scores = self.add(
-            Counter("prediction_sample_count", "Rows scored.", (), {"handler": prediction, "party_id": party})
+        self._predictions = self._calls(
+            "prediction",
+            prediction,
+            ("action", "service_id", "code"),
+            lambda asked, code: ("Predict", service(asked), _text(code)),
         )
-        self._executions = asked("execution", execution, "action", "service_id", "code")
-        self._execution_times = took("execution", execution)
-        self._cores = asked(
-            "execution_core", core, "service_id", "action", "code", "requester_id", "feature_source_type"
+        rows = {"handler": prediction, "party_id": party}
+        self.add(Gauge("prediction_sample_count", "Rows scored.", (), lambda: {(): self._rows}, rows, kind="counter"))
+        self._executions = self._calls(
+            "execution",
+            execution,
+            ("action", "service_id", "code"),
+            lambda asked, code: ("Execute", service(asked), _text(code)),
         )
-        self._core_times = took("execution_core", core)
-        self._fetches = self.add(
+        self._runs = self._calls(
+            "execution_core",
+            core,
+            ("service_id", "action", "code", "requester_id", "feature_source_type"),
+            lambda asked, asker, features, code: (service(asked), "Execute", _text(code), peer(asker), features),
+        )
+        self._fetches = self._timed(
             Counter(
                 "fetch_feature_counter",
                 "Look-ups at the feature source.",
                 ("service_id", "action", "code", "requester_id"),
                 {"handler": core, "party_id": party},
-            )
+            ),
+            self._times("fetch_feature", core, "fetch_feature_duration_milliseconds"),
+            lambda asked, asker, code: (service(asked), "FetchFeature", _text(code), peer(asker)),
         )
-        self._fetch_times = took("fetch_feature", core)
-        self._model_questions = asked("model_service", "ModelService", "service_id", "code", "action")
-        self._model_times = took("model_service", "ModelService")
+        self._model_questions = self._calls(
+            "model_service",
+            "ModelService",
+            ("service_id", "code", "action"),
+            lambda asked, code: (service(asked), _text(code), "GetModelInfo"),
+        )
 
         constant = {"party_id": party}
-        self._peer_calls = self.add(
-            Counter("sfs_peer_calls", "Calls to other parties.", ("peer", "action", "code"), constant)
-        )
-        self._peer_times = self.add(
+        self._peer_calls = self._timed(
+            Counter("sfs_peer_calls", "Calls to other parties.", ("peer", "action", "code"), constant),
             Distribution(
                 "sfs_peer_call_seconds", "How long other parties took to answer.", ("peer", "action"), constant
-            )
+            ),
+            lambda asked, action, code: (asked, action, _text(code)),
         )
-        self._source_calls = self.add(
+        self._source_calls = self._timed(
             Counter(
                 "sfs_feature_source_calls",
                 "Look-ups at one feature source, those that a cache answers left out.",
                 ("service_id", "source", "code"),
                 constant,
-            )
-        )
-        self._source_times = self.add(
+            ),
             Distribution(
                 "sfs_feature_source_seconds",
                 "How long a feature source took to answer.",
                 ("service_id", "source"),
                 constant,
-            )
+            ),
+            lambda of, source, code: (of, source, _text(code)),
         )
         self._joined = self.add(
             Distribution("sfs_joined_requests", "Requests that shared a round of calls.", ("service_id",), constant)
@@ -134,56 +132,67 @@ class ServerMetrics:
         """Count a further service under its own id from now on."""
         self._services[service] = service
 
+    def _calls(self, name: str, handler: str, labels: Labels, values: Callable[..., Labels]) -> _KnownSeries:
+        constant = {"handler": handler, "party_id": self.party}
+        count = Counter(f"{name}_request_count", f"Calls of {handler}.", labels, constant)
+        return self._timed(count, self._times(name, handler, f"{name}_request_duration_milliseconds"), values)
+
+    def _times(self, name: str, handler: str, summary: str) -> Distribution:
+        return Distribution(
+            f"{name}_duration_seconds",
+            f"How long calls of {handler} took.",
+            ("service_id", "action"),
+            {"handler": handler, "party_id": self.party},
+            summary=summary,
+            summary_scale=1000,
+        )
+
+    def _timed(self, count: Counter, times: Distribution, values: Callable[..., Labels]) -> _KnownSeries:
+        return _KnownSeries(self.add(Timed(count, times)), values)
+
+    def _service(self, service: str) -> str:
+        return self._services.get(service, UNKNOWN)
+
+    def _peer(self, party: str) -> str:
+        return party if party in self._parties else UNKNOWN
+
     # ------------------------------------------------------------------------------------------------ counting
-    def on_prediction(self, event: PredictionEvent) -> None:
-        """A caller's request was answered a moment ago."""
-        service = self._services.get(event.service, UNKNOWN)
-        self._predictions.add("Predict", service, _CODES.get(event.code, _OTHER_CODE))
-        self._prediction_times.observe(event.seconds, time.perf_counter(), service, "Predict")
-        if event.rows:
-            self._scores.add(amount=event.rows)
+    def predicted(self, service: str, code: int, rows: int, seconds: float, now: float) -> None:
+        """A caller's request was answered; `rows` were scored."""
+        self._rows += rows
+        self._predictions[service, code].observe(seconds, now)
 
     def executed(self, service: str, code: int, seconds: float, now: float) -> None:
         """A peer's call was answered."""
-        service = self._services.get(service, UNKNOWN)
-        self._executions.add("Execute", service, _CODES.get(code, _OTHER_CODE))
-        self._execution_times.observe(seconds, now, service, "Execute")
+        self._executions[service, code].observe(seconds, now)
 
     def ran(self, service: str, requester: str, code: int, features: str, seconds: float, now: float) -> None:
         """An execution ran at this party; `features` is what it started from, as the reference names it."""
-        service, requester = self._services.get(service, UNKNOWN), self._parties.get(requester, UNKNOWN)
-        self._cores.add(service, "Execute", _CODES.get(code, _OTHER_CODE), requester, features)
-        self._core_times.observe(seconds, now, service, "Execute")
+        self._runs[service, requester, features, code].observe(seconds, now)
 
     def fetched(self, service: str, requester: str, code: int, seconds: float, now: float) -> None:
         """Features were looked up, or not found."""
-        service, requester = self._services.get(service, UNKNOWN), self._parties.get(requester, UNKNOWN)
-        self._fetches.add(service, "FetchFeature", _CODES.get(code, _OTHER_CODE), requester)
-        self._fetch_times.observe(seconds, now, service, "FetchFeature")
+        self._fetches[service, requester, code].observe(seconds, now)
 
     def told_model(self, service: str, code: int, seconds: float, now: float) -> None:
         """Somebody asked for the model's description."""
-        service = self._services.get(service, UNKNOWN)
-        self._model_questions.add(service, _CODES.get(code, _OTHER_CODE), "GetModelInfo")
-        self._model_times.observe(seconds, now, service, "GetModelInfo")
+        self._model_questions[service, code].observe(seconds, now)
 
     def called_peer(self, peer: str, action: str, code: int, seconds: float, now: float) -> None:
         """Another party answered, or did not."""
-        self._peer_calls.add(peer, action, _CODES.get(code, _OTHER_CODE))
-        self._peer_times.observe(seconds, now, peer, action)
+        self._peer_calls[peer, action, code].observe(seconds, now)
 
     def asked_source(self, service: str, source: str, code: int, seconds: float, now: float) -> None:
         """A feature source answered, or failed."""
-        self._source_calls.add(service, source, _CODES.get(code, _OTHER_CODE))
-        self._source_times.observe(seconds, now, service, source)
+        self._source_calls[service, source, code].observe(seconds, now)
 
-    def joined(self, service: str, requests: int) -> None:
-        """A round of calls began for so many requests."""
-        self._joined.observe(requests, time.perf_counter(), service)
+    def joined(self, service: str) -> Series:
+        """What is told how many requests share a round of calls, as each begins."""
+        return self._joined.series(service)
 
-    def computed(self, service: str, execution: str, node: str, seconds: float, now: float) -> None:
-        """A step of an execution's plan was computed."""
-        self._steps.observe(seconds, now, service, execution, node)
+    def step(self, service: str, execution: int, node: str) -> Series:
+        """What is told how long a step of an execution's plan took."""
+        return self._steps.series(service, str(execution), node)
 
     # ------------------------------------------------------------------------------------------------- showing
     def samples(self) -> list[Samples]:
@@ -196,7 +205,7 @@ class ServerMetrics:
         text = render(merged([self.samples(), *others])).encode()
         self._scrapes.add()
         self._transferred.add(amount=len(text))
-        self._scrape_times.observe((now := time.perf_counter()) - started, now)
+        self._scrape_times.series().observe((now := time.perf_counter()) - started, now)
         return 200, CONTENT_TYPE, text
 
     def _add_exposer(self) -> None:
@@ -210,6 +219,31 @@ class ServerMetrics:
                 summary_scale=1000,
             )
         )
+
+
+class _KnownSeries(dict[tuple[Any, ...], Series]):
+    """The series of events by what is known of these, an error code last.
+
+    Args:
+        family: what they are of.
+        labels: an event's values of its labels. What has `UNKNOWN` among them is looked up anew each time: callers
+            choose what leads there, and there is no end to it.
+    """
+
+    def __init__(self, family: Timed, labels: Callable[..., Labels]) -> None:
+        super().__init__()
+        self._family, self._labels = family, labels
+
+    def __missing__(self, event: tuple[Any, ...]) -> Series:
+        labels = self._labels(*event)
+        series = self._family.series(*labels)
+        if UNKNOWN not in labels and event[-1] in _CODES:
+            self[event] = series
+        return series
+
+
+def _text(code: int) -> str:
+    return _CODES.get(code, _OTHER_CODE)
 
 
 class _Process:

@@ -90,7 +90,7 @@ class Agreements:
             max_rows=rows_of_a_round(config, model.executor.operators.values()),
             join=join,
             max_waiting_rows=config.limits.max_waiting_rows,
-            observe_round=partial(self._metrics.joined, model.service) if self._metrics else None,
+            observe_round=self._metrics.joined(model.service).observe if self._metrics else None,
         )
         model.predictor = predictor
         model.agreed.set()

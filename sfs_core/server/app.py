@@ -273,7 +273,9 @@ class Server:
         if self._config.callers is not None:
             self._gate = await asyncio.get_running_loop().run_in_executor(None, open_gate, self._loaded)
         timeout = self._config.limits.timeout
-        predict = PredictHandler(self.party, self._models, self._observers(), self._tracer, self._gate, timeout)
+        predict = PredictHandler(
+            self.party, self._models, self._observers(), self._tracer, self._gate, timeout, self._metrics
+        )
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.PredictionService", "Predict"): predict,
             (f"{_APIS}.ModelService", "GetModelInfo"): ModelInfoHandler(self._models, self._watch, gate=self._gate),
@@ -299,8 +301,8 @@ class Server:
 
     def _observers(self) -> list[Callable[[PredictionEvent], None]]:
         """What is to be told of every prediction."""
-        own = [self._metrics.on_prediction if self._metrics else None, request_log(self._config.logging)]
-        return [*(each for each in own if each is not None), *self._registry.prediction_observers]
+        log = request_log(self._config.logging)
+        return [*([log] if log else []), *self._registry.prediction_observers]
 
     def predictor(self, service: str) -> Predictor:
         """The predictor of a service that is ready.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, field
 from functools import partial
@@ -178,10 +178,12 @@ class _Timed(Executor):
         super().__init__(party, parties, checked, lookup, pool)
         self._measured = measured
         for plan in self.plans:
-            plan.observe(partial(self._tell, plan.index))
+            plan.observe(partial(self._watch, plan.index))
 
-    def _tell(self, execution: int, node: str, seconds: float) -> None:
-        key = self.party, execution, node
+    def _watch(self, execution: int, node: str) -> Callable[[float, float], None]:
+        return partial(self._tell, (self.party, execution, node))
+
+    def _tell(self, key: tuple[str, int, str], seconds: float, _: float) -> None:
         self._measured.step_us[key] = min(seconds * 1e6, self._measured.step_us.get(key, float("inf")))
 
     def _fetch(self, call: ExecuteCall, ids: list[str]) -> FeatureResult | Awaitable[FeatureResult]:

@@ -200,7 +200,7 @@ class ObservedExecutor(Executor):
         if metrics is None:
             return
         for plan in self.plans:
-            plan.observe(partial(self._step, str(plan.index)))
+            plan.observe(partial(self._step, metrics, plan.index))
 
     # Written out twice, without anything in between: this is done for every round of requests.
     def execute(self, call: ExecuteCall) -> ExecuteReply | Awaitable[ExecuteReply]:
@@ -245,9 +245,8 @@ class ObservedExecutor(Executor):
             code = ErrorCode.OK if error is None else _outcome(error)[0]
             self._metrics.fetched(self._service, call.requester, code, now - begin, now)
 
-    def _step(self, execution: str, node: str, seconds: float) -> None:
-        if self._metrics is not None:
-            self._metrics.computed(self._service, execution, node, seconds, time.perf_counter())
+    def _step(self, metrics: ServerMetrics, execution: int, node: str) -> Callable[[float, float], None]:
+        return metrics.step(self._service, execution, node).observe
 
 
 class ObservedPredictor(Predictor):

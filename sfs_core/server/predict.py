@@ -18,6 +18,7 @@ from sfs_core.engine.batcher import Batcher, Outcome
 from sfs_core.errors import BusyError, ErrorCode, RequestError, SfsError
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Encoding
+from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.observe.trace_context import adopt_trace
 from sfs_core.proto import apis_pb2
 from sfs_core.sdk.hookspecs import PredictionEvent
@@ -43,6 +44,7 @@ class PredictHandler:
         party: this party.
         models: what is served.
         observers: told of every prediction.
+        metrics: what is counted into, if anything.
         tracer: makes spans, if any.
         gate: lets callers in; None for everybody.
         timeout: seconds for a prediction whose caller does not say how long it is going to wait.
@@ -56,9 +58,12 @@ class PredictHandler:
         tracer: Tracer | None = None,
         gate: Gate | None = None,
         timeout: float = inf,
+        metrics: ServerMetrics | None = None,
     ) -> None:
         self.party = party
         self.observers = observers
+        self.metrics = metrics
+        self.is_watched = metrics is not None or bool(observers)
         self.timeout = timeout
         self._models = models
         self._tracer = tracer
@@ -203,7 +208,7 @@ class _Call:
             code, text = safe_error(outcome, logger, "predict", id_)
             steps = outcome.steps if isinstance(outcome, SfsError) else ()
             reply = PredictReply(request.service, code=code, message=f"[{id_}] {text}", steps=steps)
-        if self.span is not None or self.visit is not None or self._handler.observers:
+        if self.span is not None or self.visit is not None or self._handler.is_watched:
             self._tell(reply)
         if info.encoding is Encoding.JSON:
             return prediction.encode_json(reply)
@@ -217,23 +222,26 @@ class _Call:
     def _tell(self, reply: PredictReply) -> None:
         handler, request = self._handler, self.request
         rows = reply.scores.num_rows if reply.scores is not None else 0
-        trace_id = request.headers.get("X-B3-TraceId", "")
         if self.span is not None:
             self.span.end(reply.code, reply.message)
-        self._leave(rows, reply.code)
+        if self.visit is not None:
+            self._leave(self.visit, rows, reply.code)
+        now = time.perf_counter()
+        seconds = now - self._started
+        if handler.metrics is not None:
+            handler.metrics.predicted(request.service, reply.code, rows, seconds, now)
         if handler.observers:
-            seconds = time.perf_counter() - self._started
+            trace_id = request.headers.get("X-B3-TraceId", "")
             event = PredictionEvent(handler.party, request.service, rows, reply.code, seconds, trace_id, reply.steps)
             for observe in handler.observers:
                 observe(event)
 
-    def _leave(self, rows: int, code: int) -> None:
-        visit, self.visit = self.visit, None
-        if visit is not None:
-            own = self.request.fs_params.get(self._handler.party)
-            trace_id = self.request.headers.get("X-B3-TraceId", "")
-            service = self._handler.label(self.request.service)
-            visit.over(service, rows, code, trace_id, own.query_datas if own else ())
+    def _leave(self, visit: Visit, rows: int, code: int) -> None:
+        self.visit = None
+        own = self.request.fs_params.get(self._handler.party)
+        trace_id = self.request.headers.get("X-B3-TraceId", "")
+        service = self._handler.label(self.request.service)
+        visit.over(service, rows, code, trace_id, own.query_datas if own else ())
 
 
 def _rows(request: PredictRequest) -> int:

@@ -15,7 +15,8 @@ from typing import Any, Final
 import orjson
 
 from sfs_core.errors import SfsError
-from sfs_core.observe.metrics import Samples, ended, merged
+from sfs_core.observe.exposition import ended, merged
+from sfs_core.observe.metrics import Samples
 from sfs_core.observe.worker import VARIABLE
 from sfs_core.server.control import (
     Answer,

@@ -23,7 +23,6 @@ from sfs_core.config.schema import ServerConfig
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.observe.server_metrics import ServerMetrics
-from sfs_core.sdk.hookspecs import PredictionEvent
 from sfs_core.server.desired import Package
 from sfs_core.server.gauges import add_gauges
 from sfs_core.server.readiness import Readiness
@@ -41,15 +40,15 @@ NAMES = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 def series() -> dict[str, set[str]]:
     """Labels of every series that a server shows once everything has been counted."""
     metrics = ServerMetrics("alice", ["svc"], ["alice", "bob"])
-    metrics.on_prediction(PredictionEvent("alice", "svc", 1, 1, 0.1, ""))
+    metrics.predicted("svc", 1, 1, 0.1, 1.0)
     metrics.executed("svc", 1, 0.1, 1.0)
     metrics.ran("svc", "bob", 1, "FS_SERVICE", 0.1, 1.0)
     metrics.fetched("svc", "bob", 1, 0.1, 1.0)
     metrics.asked_source("svc", "csv", 1, 0.1, 1.0)
     metrics.told_model("svc", 1, 0.1, 1.0)
     metrics.called_peer("bob", "Execute", 1, 0.1, 1.0)
-    metrics.computed("svc", "0", "node", 0.1, 1.0)
-    metrics.joined("svc", 2)
+    metrics.step("svc", 0, "node").observe(0.1, 1.0)
+    metrics.joined("svc").observe(2, 1.0)
     models: Any = {"svc": served_model()}
     listener: Any = SimpleNamespace(calls_under_way=1, calls_refused={"quota": 1})
     add_gauges(metrics, models, Readiness("alice", models), lambda: {"service": listener})

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sfs_core.observe.metrics import Counter, Distribution, Family, Gauge, Samples, merged, render
+from sfs_core.observe.exposition import merged, render
+from sfs_core.observe.metrics import Counter, Distribution, Family, Gauge, Samples, Timed
 
 
 def parsed(*families: Family) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
@@ -59,7 +60,7 @@ def test_distribution_holds_all_values(values: list[float]) -> None:
     spread = Distribution("seconds", "Times.", summary="milliseconds", summary_scale=1000)
     now = time.perf_counter()
     for value in values:
-        spread.observe(value, now)
+        spread.series().observe(value, now)
     families = parsed(spread)
     for family, scale in (("seconds", 1), ("milliseconds", 1000)):
         assert families[f"{family}_count"][labels()] == len(values)
@@ -76,7 +77,7 @@ def test_quantiles_are_of_the_last_minute(events: list[tuple[int, float]]) -> No
     spread = Distribution(None, "Times.", summary="times")
     end = time.perf_counter()
     for age, value in sorted(events, reverse=True):
-        spread.observe(value, end - age)
+        spread.series().observe(value, end - age)
     families = parsed(spread)
     # A slice that began up to a minute ago counts as a whole: between 50 and 60 seconds are certain and possible.
     surely = [value for age, value in events if age <= 49]
@@ -89,10 +90,27 @@ def test_quantiles_are_of_the_last_minute(events: list[tuple[int, float]]) -> No
         assert median == pytest.approx(perhaps[0], rel=0.04)
 
 
+def test_what_is_timed_is_counted_by_more_labels() -> None:
+    counter = Counter("asked", "Questions.", ["code", "service"], {"party": "alice"})
+    times = Distribution("seconds", "Times.", ["service"], summary="milliseconds", summary_scale=1000)
+    timed = Timed(counter, times)
+    for service, code, seconds in (("s", "1", 0.5), ("s", "1", 0.25), ("s", "4", 2.0), ("t", "1", 1.0)):
+        timed.series(code, service).observe(seconds, time.perf_counter())
+    families = parsed(timed)
+    assert families["asked_total"] == {
+        labels(party="alice", service="s", code="1"): 2,
+        labels(party="alice", service="s", code="4"): 1,
+        labels(party="alice", service="t", code="1"): 1,
+    }
+    assert families["seconds_count"] == {labels(service="s"): 3, labels(service="t"): 1}
+    assert families["seconds_sum"] == {labels(service="s"): 2.75, labels(service="t"): 1}
+    assert families["milliseconds_count"] == families["seconds_count"]
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e-12, 1e12, math.inf])
 def test_values_without_a_bucket_of_their_own_are_counted(value: float) -> None:
     spread = Distribution("seconds", "Times.")
-    spread.observe(value, time.perf_counter())
+    spread.series().observe(value, time.perf_counter())
     assert parsed(spread)["seconds_count"][labels()] == 1
 
 
@@ -108,7 +126,7 @@ def test_processes_are_added_up(processes: list[list[tuple[str, float]]]) -> Non
         counter, spread = Counter("asked", "Questions.", ["service"]), Distribution("seconds", "Times.", ["service"])
         for service, seconds in events:
             counter.add(service)
-            spread.observe(seconds, time.perf_counter(), service)
+            spread.series(service).observe(seconds, time.perf_counter())
         return [*counter.samples(), *spread.samples()]
 
     sent = [msgspec.msgpack.encode(families(events)) for events in processes]
