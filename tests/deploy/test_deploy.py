@@ -24,7 +24,7 @@ from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.server.desired import Package
-from sfs_core.server.gauges import add_gauges
+from sfs_core.server.gauges import add_gauges, add_worker_metrics
 from sfs_core.server.readiness import Readiness
 from sfs_core.server.tls import unprotected
 from tests.support.certificates import Certificates
@@ -33,6 +33,7 @@ from tests.support.kuscia import document, party_config
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 QUERY_WORDS = re.compile(r'"[^"]*"|\[[^\]]*\]|by \([^)]*\)')
+FUNCTIONS = {"histogram_quantile", "max_over_time"}
 NAMES = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 
 
@@ -52,6 +53,7 @@ def series() -> dict[str, set[str]]:
     models: Any = {"svc": served_model()}
     listener: Any = SimpleNamespace(calls_under_way=1, calls_refused={"quota": 1})
     add_gauges(metrics, models, Readiness("alice", models), lambda: {"service": listener})
+    add_worker_metrics(metrics, lambda: 2)
     text = metrics.page()[2].decode()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {re.split(r"[{ ]", line)[0]: set(re.findall(r'(\w+)="', line)) for line in lines}
@@ -78,7 +80,7 @@ def shown() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("query", "text"), shown())
 def test_metrics_and_labels_that_are_asked_for_exist(query: str, text: str) -> None:
-    asked = set(NAMES.findall(QUERY_WORDS.sub("", query))) - {"histogram_quantile"}
+    asked = set(NAMES.findall(QUERY_WORDS.sub("", query))) - FUNCTIONS
     assert asked <= series().keys()
     assert asked or query.startswith("up{")
     kept = [set(labels.split(", ")) for labels in re.findall(r"by \(([^)]*)\)", query)]
@@ -86,7 +88,7 @@ def test_metrics_and_labels_that_are_asked_for_exist(query: str, text: str) -> N
     for name in asked:
         assert matched.union(*kept) <= series()[name]
     named = set(re.findall(r"\{\{ ?(?:\$labels\.)?(\w+) ?\}\}", text))
-    assert named - {"instance"} <= (kept[0] if kept else set())
+    assert named - {"instance"} <= (kept[0] if kept else set().union(*(series()[name] for name in asked)))
 
 
 def manifests() -> dict[str, Any]:
