@@ -111,6 +111,9 @@ class Peer(_Section):
         PeerTls | None, BeforeValidator(_peer_tls, json_schema_input_type=PeerTls | Literal[False] | None)
     ] = None
     """TLS with this party; `false` for none, although others are spoken to over TLS."""
+    connections: int = Field(default=1, ge=1, le=64)
+    """Connections to each of its addresses, over `baidu_std` and gRPC. One carries any number of calls, but all go to one
+    process: with several, more of a party's `workers` are asked. See docs/operations.md."""
 
     @property
     def known_addresses(self) -> list[str]:

@@ -1,4 +1,5 @@
-"""Calls to a party that has several replicas: to the less busy of two, around those that fail."""
+"""Calls to a party over several channels, to its replicas or to workers of one: the less busy of two, around those that
+fail."""
 
 from __future__ import annotations
 
@@ -36,9 +37,10 @@ OpenChannel = Callable[[str], Channel]
 
 @dataclass(slots=True, eq=False)
 class _Replica:
-    """One replica: its channel, and how it has been doing.
+    """One channel to a replica, and how it has been doing.
 
     Attributes:
+        key: the replica's address, and the channel's number of those to it.
         under_way: calls that it has not answered yet.
         failures: in a row.
         pauses: in a row.
@@ -47,7 +49,7 @@ class _Replica:
         idle: it is no longer listed, and nothing is under way to it any more.
     """
 
-    address: str
+    key: tuple[str, int]
     channel: Channel
     under_way: int = 0
     failures: int = 0
@@ -85,15 +87,19 @@ class BalancedChannel(Channel):
     Args:
         party: the peer's id.
         replicas: where its replicas are.
-        open_channel: makes the channel to one; it must not retry on its own.
+        open_channel: makes a channel to one; it must not retry on its own.
         retry: what to try again once every replica was tried.
+        connections: channels to each; where several processes listen at its address, the system gives each to one.
     """
 
-    def __init__(self, party: str, replicas: Replicas, open_channel: OpenChannel, retry: RetryPolicy) -> None:
+    def __init__(
+        self, party: str, replicas: Replicas, open_channel: OpenChannel, retry: RetryPolicy, connections: int = 1
+    ) -> None:
         super().__init__(party, retry)
         self._addresses = replicas
         self._open_channel = open_channel
-        self._replicas: dict[str, _Replica] = {}
+        self._numbers = range(connections)
+        self._replicas: dict[tuple[str, int], _Replica] = {}
         self._waiting: deque[OutgoingCall] = deque()
         self._following: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -130,7 +136,7 @@ class BalancedChannel(Channel):
 
     def _over(self, replica: _Replica, call: OutgoingCall, sent: asyncio.Future[Any], tried: list[_Replica]) -> None:
         replica.under_way -= 1
-        if not replica.under_way and self._replicas.get(replica.address) is not replica:
+        if not replica.under_way and self._replicas.get(replica.key) is not replica:
             replica.idle.set()
         now = sent.get_loop().time()
         if sent.cancelled():  # its time was up, see `_drop`
@@ -159,7 +165,7 @@ class BalancedChannel(Channel):
 
     def _failed(self, replica: _Replica, now: float, kind: FailureKind) -> None:
         if replica.failed(now, kind):
-            logger.warning("%s: the replica at %s fails and is left alone for a while", self.party, replica.address)
+            logger.warning("%s: the replica at %s fails and is left alone for a while", self.party, replica.key[0])
 
     def _drop(self, call: OutgoingCall) -> None:
         if call.key is not None:
@@ -181,15 +187,14 @@ class BalancedChannel(Channel):
                     self._fail(call, self._error("has no known address right now", FailureKind.NOT_RUN))
 
     def _use(self, addresses: Sequence[str]) -> None:
-        for address in addresses:
-            if address in self._replicas:
-                continue
+        wanted = {(address, number) for address in addresses for number in self._numbers}
+        for key in sorted(wanted - self._replicas.keys()):
             try:
-                self._replicas[address] = _Replica(address, self._open_channel(address))
+                self._replicas[key] = _Replica(key, self._open_channel(key[0]))
             except SfsError as error:
                 logger.warning("%s: a replica cannot be used: %s", self.party, error.public_text())
-        for address in self._replicas.keys() - set(addresses):
-            retired = self._replicas.pop(address)
+        for key in self._replicas.keys() - wanted:
+            retired = self._replicas.pop(key)
             if not retired.under_way:
                 retired.idle.set()
             closing = asyncio.ensure_future(_close_when_idle(retired))

@@ -71,6 +71,7 @@ def open_replicas(
     connect_timeout: float = 0.5,
     retry: RetryPolicy | None = None,
     tls: Callable[[str], ChannelTls] | None = None,
+    connections: int = 1,
 ) -> Channel:
     """A channel to a party that may have several replicas.
 
@@ -82,6 +83,7 @@ def open_replicas(
         connect_timeout: as of `open_channel`.
         retry: what to try again once every replica was tried.
         tls: how a replica is spoken to over TLS, by its host; None for plain connections.
+        connections: channels to each address.
 
     Raises:
         ConfigError: as of `open_channel`.
@@ -99,11 +101,11 @@ def open_replicas(
         replicas, host = DnsReplicas(party, what), parse_address(party, what).host
     elif how == "file":
         replicas = FileReplicas(party, base_directory / what)
-    elif isinstance(address, str):
-        return open_one(address, retry)
-    elif len(address) == 1:
-        return open_one(address[0], retry)
     else:
-        replicas = ListedReplicas(address)
+        listed = [address] if isinstance(address, str) else address
+        channels = [open_one(each, retry) for each in listed]  # which says what is wrong with an address
+        if len(channels) == connections == 1:
+            return channels[0]
+        replicas = ListedReplicas(listed)
     once = replace(retry, retries=0)
-    return BalancedChannel(party, replicas, lambda each: open_one(each, once, host), retry)
+    return BalancedChannel(party, replicas, lambda each: open_one(each, once, host), retry, connections)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sfs_core.config.loader import LoadedConfig
-from sfs_core.config.schema import ServerConfig
+from sfs_core.config.schema import Peer, ServerConfig
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import ErrorCode, GraphError, PeerError, SfsError
 from sfs_core.link.channel import open_replicas
@@ -193,16 +193,17 @@ class Server:
         ports = {"service": self._service, "grpc": self._grpc, "communication": self._communication}
         return {name: listener for name, listener in ports.items() if listener is not None}
 
-    def _peer(self, party: str, address: str | list[str]) -> PeerClient:
+    def _peer(self, party: str, peer: Peer) -> PeerClient:
         link = self._config.link
         channel = open_replicas(
             party,
-            address,
+            peer.address,
             link.protocol,
             base_directory=self._loaded.base_directory,
             connect_timeout=link.connect_timeout,
             retry=retry_policy(link.retry),
             tls=self._tls.with_peer(party),
+            connections=peer.connections,
         )
         if self._metrics is None and self._tracer is None and self._config.logging.slow is None:
             return PeerClient(party, channel, link.request_entries)
@@ -210,9 +211,7 @@ class Server:
 
     async def _open_communication(self) -> None:
         self._peers |= {
-            party: self._peer(party, peer.address)
-            for party, peer in self._config.parties.items()
-            if party != self.party
+            party: self._peer(party, peer) for party, peer in self._config.parties.items() if party != self.party
         }
         handlers: dict[tuple[str, str], Handler] = {
             (f"{_APIS}.ExecutionService", "Execute"): ExecuteHandler(

@@ -1,4 +1,4 @@
-"""A replica that failed is tried by a single call before it is given others again."""
+"""Which of several channels a call takes: a replica that failed is tried by a single one, connections share them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sfs_core.errors import ConfigError
 from sfs_core.link import balancing
 from sfs_core.link.channel import open_replicas
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
@@ -29,7 +30,7 @@ def test_a_replica_on_trial_has_one_call(run, protocol: str, monkeypatch: pytest
                 return channel.call(SERVICE, "Ask", request("x"), GetModelInfoResponse, 60.0)
 
             async with asyncio.timeout(60):
-                while not channel._replicas or not channel._replicas[addresses[1]].paused_until:
+                while not channel._replicas or not channel._replicas[addresses[1], 0].paused_until:
                     await ask()  # each is answered by the other replica
                 async with listening(port=down, Ask=held):
                     trials: list[asyncio.Future[object]] = []
@@ -41,7 +42,31 @@ def test_a_replica_on_trial_has_one_call(run, protocol: str, monkeypatch: pytest
                     assert len(held.names) == 1
                     held.release(0)
                     await asyncio.gather(*trials)
-                    assert not channel._replicas[addresses[1]].paused_until
+                    assert not channel._replicas[addresses[1], 0].paused_until
             await channel.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("protocol", ["baidu_std", "h2:grpc"])
+def test_several_connections_to_one_address_share_the_calls(run, protocol: str) -> None:
+    held = Held()
+
+    async def main() -> None:
+        async with listening(Ask=held) as listener:
+            address = f"127.0.0.1:{listener.port}"
+            channel = open_replicas("bob", address, protocol, base_directory=Path(), connections=3)
+            asked = [channel.call(SERVICE, "Ask", request(f"{i}"), GetModelInfoResponse, 60.0) for i in range(30)]
+            await held.arrived(30)
+            assert len({info.peer for info in held.infos}) == 3
+            for i in range(30):
+                held.release(i)
+            assert [answer.model_info.name for answer in await asyncio.gather(*asked)] == [f"{i}" for i in range(30)]
+            await channel.close()
+
+    run(main())
+
+
+def test_an_address_that_cannot_be_used_is_told_at_once() -> None:
+    with pytest.raises(ConfigError, match="nothing is said of TLS"):
+        open_replicas("bob", "https://bob:1", base_directory=Path(), connections=2)
