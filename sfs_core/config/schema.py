@@ -112,8 +112,8 @@ class Peer(_Section):
     ] = None
     """TLS with this party; `false` for none, although others are spoken to over TLS."""
     connections: int = Field(default=1, ge=1, le=64)
-    """Connections to each of its addresses, over `baidu_std` and gRPC. One carries any number of calls, but all go to one
-    process: with several, more of a party's `workers` are asked. See docs/operations.md."""
+    """Connections to each of its addresses, over `baidu_std` and gRPC. One carries any number of calls, but all of them
+    to one process: with several, more of the party's `workers` are asked. See docs/operations.md."""
 
     @property
     def known_addresses(self) -> list[str]:
