@@ -2,18 +2,21 @@
 
     .venv/bin/python benchmarks/overload.py [--seconds 60] [--times 5] [--rows 50]
 
-Two parties, two processes, 10 features each, random arrivals over HTTP/JSON; every score is checked. Capacity is what
-32 callers get. Latencies count from when a request was due. Exits with 1 if requests that were let in took more than
-three times as long (99 %) as at 80 % load, one was neither answered well nor refused with its code, memory grew,
-or the server was not as quick as before right afterwards.
+Two parties, two processes on one core, 10 features each, random arrivals over HTTP/JSON from another core, so that the
+load does not take the servers' time; every score is checked. Capacity is what 32 callers get. Latencies count from when
+a request was due. Exits with 1 if requests that were let in took more than three times as long (99 %) as at 80 % load,
+one was neither answered well nor refused with its code, memory grew, or right afterwards the server was not as quick as
+before, or refused more than one in a hundred.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,18 @@ REFUSED = "HTTP 503"
 USUAL_LOAD = 0.8
 SLOWER = 3.0
 GROWTH = 1.2
+REFUSED_AFTERWARDS = 0.01
+
+
+def keep_apart(parties: Collection[Party]) -> None:
+    """The load on one core, the parties on another, where there are several."""
+    own, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        return
+    os.sched_setaffinity(0, {own})
+    for party in parties:
+        for thread in Path(f"/proc/{party.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {others[0]})
 
 
 def row(name: str, rate: float, samples: Samples, parties: Mapping[str, Party]) -> str:
@@ -52,6 +67,7 @@ def p99(samples: Samples) -> float:
 
 async def measure(parties: Mapping[str, Party], options: argparse.Namespace) -> bool:
     """Whether all is as it should be."""
+    keep_apart(parties.values())
     load = checked_load(parties["alice"].service_port, rows=options.rows, connections=2000)
     print("| load | asked/s | answered/s | refused/s | p50 ms | p99 ms | sent late (99%), ms | other failures | MB |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -74,7 +90,7 @@ async def measure(parties: Mapping[str, Party], options: argparse.Namespace) -> 
     return (
         p99(much) <= SLOWER * p99(usual)
         and p99(again) <= SLOWER * p99(usual)
-        and not again.problems[REFUSED]
+        and again.problems[REFUSED] <= REFUSED_AFTERWARDS * len(again.latencies)
         and not any(others)
         and all(new <= old * GROWTH for old, new in zip(before, after, strict=True))
     )
@@ -87,6 +103,7 @@ def main() -> int:
     parser.add_argument("--times", type=float, default=5.0, help="the load beyond capacity, in capacities")
     parser.add_argument("--rows", type=int, default=50, help="of a request")
     options = parser.parse_args()
+    gc.disable()  # a pause of the load's would count as the servers'
     with tempfile.TemporaryDirectory() as folder, linear_cluster(Path(folder)) as parties:
         good = uvloop.run(measure(parties, options))
     return 0 if good else 1

@@ -221,8 +221,9 @@ class Limits(_Section):
     max_waiting_rows: int = Field(default=1_000_000, gt=0)
     """Rows of one service that wait for a round, see `batching`; further requests are refused."""
     target_latency: Seconds | None = 0.05
-    """How long predictions may take before fewer are let in at a time (64 always are) and the others refused; where
-    they take longer without load, twice as long as that. null: only `max_concurrency`. See docs/operations.md."""
+    """How long predictions may take before fewer are let in at a time (64 always are, 32 where most are refused) and
+    the others refused; where they take longer without load, twice as long as that. null: only `max_concurrency`. See
+    docs/operations.md."""
     timeout: Seconds = 60.0
     """For a prediction whose caller does not say how long it is going to wait (`X-Request-Timeout`, gRPC's and
     `baidu_std`'s time limits). One call to a peer has at most `link.timeout` of it."""

@@ -3,6 +3,9 @@
 What takes calls slowly in is told by the quickest of them: when even that one waited, there is a standing queue
 somewhere, on the processor, before threads, at a peer. Then fewer calls are let in, in proportion, and again more when
 calls are quick again. Nothing is refused that way while calls are slow for another reason than their number.
+
+Where more calls are refused than let in, a queue is of no use: there are always calls enough. It is kept shorter then,
+so that calls take about as long as they do otherwise.
 """
 
 from __future__ import annotations
@@ -14,12 +17,20 @@ __all__ = ["Admission"]
 
 WINDOW: Final = 0.05
 """Seconds over which the quickest call is looked for."""
+BURST: Final = 1000
+"""So many calls are let in before it is known how quick they are, twice as many as have been quick otherwise."""
 LEAST: Final = 64
-"""So many calls are always let in."""
+"""So many calls are let in however slow they are."""
 SLOWER: Final = 2.0
 """Calls may take so many times what they take without load."""
+HURRY: Final = 8.0
+"""Where most calls are refused, the others may take the target divided by this."""
+LEAST_IN_HURRY: Final = 32
+"""So many are let in then however slow they are."""
 FORGET: Final = 10.0
 """Seconds after which the time without load may be found to be longer than it was."""
+FEW: Final = 16
+"""Calls that hardly wait for each other. So many are let in, for a moment, to see how slow calls are by nature."""
 
 
 class Admission:
@@ -32,47 +43,62 @@ class Admission:
 
     Attributes:
         limit: calls that may be under way now.
+        refused: to be counted up when a call is refused for this limit.
     """
 
     def __init__(self, most: float, target: float | None, now: float) -> None:
-        self.limit = most
+        self.limit = most if target is None else min(most, BURST)
+        self.refused = 0
         self._most = most
         self._target = target
         self._unloaded = math.inf
         self._slow_windows = 0
         self._least = math.inf
         self._peak = 0
+        self._ended = 0
         self._window_end = now + WINDOW
         self._least_lately = math.inf
-        self._lowest_limit = most
+        self._refused_lately = 0
         self._lately_end = now + FORGET
+        self._looking = False
 
     def over(self, seconds: float, under_way: int, now: float) -> None:
         """A call ended after so long; so many were under way, itself included."""
+        self._ended += 1
         self._least = min(self._least, seconds)
         self._peak = max(self._peak, under_way)
         if now >= self._window_end and self._target is not None:
-            self._adapt(self._target, now)
+            if self._looking:
+                self._look()
+            else:
+                self._adapt(self._target)
+            self._least, self._peak, self._ended, self.refused, self._window_end = math.inf, 0, 0, 0, now + WINDOW
+            if now >= self._lately_end:
+                self._forget(now)
 
-    def _adapt(self, target: float, now: float) -> None:
-        least, peak = self._least, self._peak
-        self._least, self._peak, self._window_end = math.inf, 0, now + WINDOW
-        self._unloaded = min(self._unloaded, least)
-        self._least_lately = min(self._least_lately, least)
-        acceptable = max(target, SLOWER * self._unloaded)
-        if least <= acceptable:
+    def _adapt(self, target: float) -> None:
+        hurry = self.refused > self._ended
+        self._unloaded = min(self._unloaded, self._least)
+        acceptable = max(target / HURRY if hurry else target, SLOWER * self._unloaded)
+        least_limit = LEAST_IN_HURRY if hurry else LEAST
+        if self._least <= acceptable:
             self._slow_windows = 0
-            self.limit = min(self._most, self.limit + max(1.0, self.limit / 10))
+            self.limit = min(self._most, self.limit * (1.1 if self.refused else 1.2), max(BURST, 2 * self._peak))
         else:
             self._slow_windows += 1  # one alone may be the machine's hiccup
-            if self._slow_windows > 1 and peak > LEAST:
-                self.limit = max(LEAST, min(self.limit, peak) * max(acceptable / least, 0.5))
-        self._lowest_limit = min(self._lowest_limit, self.limit)
-        if now >= self._lately_end:
-            self._forget(now)
+            if self._slow_windows > 1 and self._peak > least_limit:
+                self.limit = max(least_limit, min(self.limit, self._peak) * max(acceptable / self._least, 0.5))
+        self._least_lately = min(self._least_lately, self._least)
+        self._refused_lately += self.refused
 
     def _forget(self, now: float) -> None:
-        """Calls that were slow although there were few of them, or although none was refused, are slow by nature."""
-        if self._lowest_limit in (LEAST, self._most):
+        """Calls that were slow although none was refused are slow by nature; where few were let in, that is seen."""
+        if not self._refused_lately:
             self._unloaded = self._least_lately
-        self._least_lately, self._lowest_limit, self._lately_end = math.inf, self.limit, now + FORGET
+        elif self.limit <= LEAST:
+            self._looking, self.limit = True, min(self._most, FEW)
+        self._least_lately, self._refused_lately, self._lately_end = math.inf, 0, now + FORGET
+
+    def _look(self) -> None:
+        if self._peak <= FEW:
+            self._looking, self._unloaded, self.limit = False, self._least, min(self._most, LEAST_IN_HURRY)

@@ -87,6 +87,11 @@ class Calls:
         """How many calls are being answered now."""
         return len(self._running)
 
+    @property
+    def full(self) -> bool:
+        """Whether so many calls are under way that no further one is begun."""
+        return len(self._running) >= self._admission.limit
+
     async def answer(self, handler: Handler, body: bytes, info: CallInfo) -> bytes | Failure:
         """The answer, for transports whose calls are coroutines; when this is cancelled, the handler's work is, too."""
         begun = self._begin(handler, body, info)
@@ -128,7 +133,8 @@ class Calls:
         if self.stopping:
             self.refused["stopping"] += 1
             return STOPPING
-        if len(self._running) >= self._admission.limit:
+        if self.full:
+            self._admission.refused += 1
             self.refused["concurrency" if len(self._running) >= self._limit else "latency"] += 1
             return LIMIT
         if self._bytes + size > self._max_bytes:

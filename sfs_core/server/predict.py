@@ -183,7 +183,8 @@ class _Call:
         self._tell(PredictReply(self.request.service, code=ErrorCode.UNEXPECTED_ERROR, message="the caller has left"))
 
     def _over(self) -> None:
-        self.answer.left = None  # which leads back here
+        self.answer.left = None  # which leads back here,
+        self._give_up = _nothing  # as does this
         if self._timer is not None:
             self._timer.cancel()
 
@@ -242,6 +243,10 @@ class _Call:
         trace_id = self.request.headers.get("X-B3-TraceId", "")
         service = self._handler.label(self.request.service)
         visit.over(service, rows, code, trace_id, own.query_datas if own else ())
+
+
+def _nothing() -> None:
+    """For a call that is over."""
 
 
 def _rows(request: PredictRequest) -> int:
