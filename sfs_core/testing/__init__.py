@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sfs_core.testing.feature_source import FeatureSourceCase, FeatureSourceContract
     from sfs_core.testing.making import assert_fused_equals_single, feature_context, make_operator, plugin_context
     from sfs_core.testing.model_source import ModelSourceCase, ModelSourceContract
-    from sfs_core.testing.operator import OperatorCase, OperatorContract
+    from sfs_core.testing.operator import OperatorCase, OperatorContract, PackedTable
     from sfs_core.testing.parties import predictors
 
 _HOME_OF = {
@@ -32,6 +32,7 @@ _HOME_OF = {
     "ModelSourceContract": "model_source",
     "OperatorCase": "operator",
     "OperatorContract": "operator",
+    "PackedTable": "operator",
     "assert_fused_equals_single": "making",
     "feature_context": "making",
     "make_operator": "making",
@@ -48,6 +49,7 @@ __all__ = [
     "ModelSourceContract",
     "OperatorCase",
     "OperatorContract",
+    "PackedTable",
     "assert_fused_equals_single",
     "feature_context",
     "make_operator",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +91,9 @@ def assert_fused_equals_single(
     outputs: Sequence[str],
     features: Batch | None = None,
     tables: Mapping[str, Sequence[Batch]] | None = None,
+    *,
+    context: ComputeContext | None = None,
+    unpack: Callable[[Operator, Batch], object] | None = None,
 ) -> tuple[tuple[str, ...], ...]:
     """Run an execution with its fusions and node by node, and see that nobody could tell which it was.
 
@@ -101,6 +104,8 @@ def assert_fused_equals_single(
         outputs: the nodes whose tables leave the execution.
         features: the feature table, for nodes without parents.
         tables: by name, the tables of nodes outside the execution: one per party that ran it, requester first.
+        context: who computes for whom; None: a party for itself.
+        unpack: what an output stands for, where it cannot be compared as it is; given its operator and the output.
 
     Returns:
         The nodes of each fusion that was used; empty where nothing was fused.
@@ -109,9 +114,22 @@ def assert_fused_equals_single(
     names, outside = tuple(nodes), tuple(tables or ())
     checked = CheckedExecution(Execution(0, names, Dispatch.ALL), names, names, tuple(outputs), outside)
     fused, single = Plan(checked, nodes), Plan(checked, nodes, fuse=False)
-    wanted = _outcome(single, features, tables or {})
+    context = context or ComputeContext(PARTY, PARTY)
+
+    def outcome(plan: Plan, given: Mapping[str, Sequence[Batch]]) -> object:
+        """What the plan returns, or its error as readers see it."""
+        try:
+            results = plan.run(context, features, given)
+        except SfsError as error:
+            return type(error), error.code, error.node, error.message
+        return {
+            name: (table.schema, plain_rows(table) if unpack is None else unpack(nodes[name], table))
+            for name, table in results.items()
+        }
+
+    wanted = outcome(single, tables or {})
     for form in _forms(tables or {}):
-        found = _outcome(fused, features, form)
+        found = outcome(fused, form)
         assert found == wanted, f"fused: {found}\none by one: {wanted}"
     return fused.fused
 
@@ -129,15 +147,6 @@ def _forms(tables: Mapping[str, Sequence[Batch]]) -> Iterator[Mapping[str, Seque
 def _binary_arrays(tables: Mapping[str, Batch]) -> Mapping[str, Batch]:
     """The tables, those with one binary column of one width with this as an array."""
     return {name: decode_batch(encode_batch(table)) for name, table in tables.items()}
-
-
-def _outcome(plan: Plan, features: Batch | None, tables: Mapping[str, Sequence[Batch]]) -> object:
-    """What a plan returns, or its error as readers see it."""
-    try:
-        results = plan.run(ComputeContext(PARTY, PARTY), features, tables)
-    except SfsError as error:
-        return type(error), error.code, error.node, error.message
-    return {name: (table.schema, plain_rows(table)) for name, table in results.items()}
 
 
 def plain_rows(batch: Batch) -> list[tuple[Any, ...]]:

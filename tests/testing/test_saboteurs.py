@@ -21,6 +21,7 @@ class TestNobody(FeatureSourceContract):
         return FeatureSourceCase(component="Nobody", schema=Schema(), rows={})
 """
 
+_BASES = {"Base", "Packed"}
 SABOTEURS = Path(__file__).parent / "saboteurs"
 
 DECLARATION = """
@@ -92,11 +93,13 @@ def judged(name):
 OPERATOR_TESTS = """
 import pytest
 from saboteurs import operators
-from sfs_core.testing import OperatorCase, OperatorContract
+from sfs_core.testing import OperatorCase, OperatorContract, PackedTable
 
 def judged(name):
     merges = getattr(operators, name).definition.mergeable
     table = [(1.5,), (0.25,)]
+    packs = issubclass(getattr(operators, name), operators.Packed)
+    own = PackedTable(rows=table, pack=operators.pack) if packs else table
 
     class Judged(OperatorContract):
         @pytest.fixture
@@ -104,9 +107,11 @@ def judged(name):
             return OperatorCase(
                 component=name,
                 attributes={"factor": 2.0},
-                inputs=[[table] * 3] if merges else [table],
+                inputs=[[table] * 3] if merges else [own],
                 expected=[(9.0,), (1.5,)] if merges else [(3.0,), (0.5,)],
                 parents=("parent",) if merges else (),
+                takes_no_rows=not packs,
+                unpack=operators.unpack if packs else None,
             )
     return Judged
 """
@@ -135,7 +140,9 @@ def names_in(module: str) -> dict[str, set[str]]:
     sys.path.insert(0, str(SABOTEURS.parent))
     try:
         found = __import__(f"saboteurs.{module}", fromlist=["*"])
-        classes = {n: c for n, c in vars(found).items() if isinstance(c, type) and hasattr(c, "breaks") and n != "Base"}
+        classes = {
+            n: c for n, c in vars(found).items() if isinstance(c, type) and hasattr(c, "breaks") and n not in _BASES
+        }
         return {name: {f"test_{rule}" for rule in cls.breaks.split()} for name, cls in classes.items()}
     finally:
         sys.path.remove(str(SABOTEURS.parent))

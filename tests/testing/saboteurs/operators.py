@@ -1,6 +1,10 @@
 """Operators that each break one rule."""
 
+import secrets
+import socket
+import struct
 import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +30,10 @@ class Base(Operator):
         return self.result(table.float64(0))
 
 
-def saboteur(rule, *, merges=False, description="The factor.", **methods):
+def saboteur(rule, suffix="", *, base=None, merges=False, description="The factor.", **methods):
     """The class of an operator that breaks a rule."""
-    name = "".join(word.title() for word in rule.split("_")) or ("HonestMerge" if merges else "Honest")
+    base = base or Base
+    name = ("".join(word.title() for word in rule.split("_")) or "Honest") + suffix
     if merges:
         methods.setdefault("compute", _merge)
     annotations = {"factor": float}
@@ -39,7 +44,7 @@ def saboteur(rule, *, merges=False, description="The factor.", **methods):
         "breaks": rule,
         **methods,
     }
-    return type(Base)(name, (Base,), body, name=name, version="1", inputs=["x"], output="y", mergeable=merges)
+    return type(Base)(name, (base,), body, name=name, version="1", inputs=["x"], output="y", mergeable=merges)
 
 
 def _merge(self, context, tables):
@@ -111,6 +116,55 @@ def _shared(self, context, table):
     return self.result(table.float64(0) + 1.0)
 
 
+def _by_requester(self, context, table):
+    return self.result(table.float64(0) + (0.0 if context.requester == context.party else 1.0))
+
+
+def _one_version(self):
+    self.require(self.node.op_version == "1", "another version")
+
+
+def _sleeps(self, context, table):
+    time.sleep(0.0005)
+    return Base.compute(self, context, table)
+
+
+def _tells(self, context, table):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as telling:
+        telling.sendto(b"?", ("127.0.0.1", 9))
+    return Base.compute(self, context, table)
+
+
+class Packed(Base):
+    """Keeps all rules: a column times a factor, in one cell, and each time in other bytes."""
+
+    def input_schemas(self):
+        return [Schema([("x", pa.binary())])]
+
+    def output_schema(self):
+        return Schema([("y", pa.binary())])
+
+    def compute(self, context, table):
+        ((cell,),) = table.rows()
+        self.require(len(cell) > 0, "there are no rows")
+        return pack(self.output_schema(), [(x * self.factor,) for (x,) in unpack(self, table)])
+
+
+def pack(schema, rows):
+    """Numbers in the cell of a table, with something random."""
+    cell = b"".join(struct.pack("<dQ", x, secrets.randbits(64)) for (x,) in rows)
+    return Batch.from_rows(schema, [(cell,)])
+
+
+def unpack(operator, table):
+    ((cell,),) = table.rows()
+    return [(x,) for x, _ in struct.iter_unpack("<dQ", cell)]
+
+
+def _packed_anyway(self, context, table):
+    return pack(self.output_schema(), [(x * self.factor,) for (x,) in unpack(self, table)])
+
+
 def _fuse(error):
     def fuse(cls, execution):
         for name, operator in execution.operators.items():
@@ -125,7 +179,7 @@ def _fuse(error):
 
 SABOTEURS = [
     saboteur("", fuse=_fuse(0.0)),
-    saboteur("", merges=True),
+    saboteur("", "Merge", merges=True),
     saboteur("it_is_described", description=""),
     saboteur("mandatory_attributes_are_needed", _attribute_value=_lenient),
     saboteur("attributes_of_another_type_are_refused", _attribute_value=_converting),
@@ -141,5 +195,12 @@ SABOTEURS = [
     saboteur("odd_numbers_are_computed_or_refused", compute=_crashes),
     saboteur("it_merges_the_tables_of_parties", merges=True, compute=_two_only),
     saboteur("fused_nodes_compute_what_single_ones_do", fuse=_fuse(1.0)),
+    saboteur("row_wise_outputs_follow_from_the_row", row_wise=True, compute=_by_requester),
+    saboteur("another_version_is_served_unless_it_says_otherwise", setup=_one_version),
+    saboteur("it_touches_memory_only", compute=_sleeps),
+    saboteur("it_touches_memory_only", "Telling", heavy=True, compute=_tells),
+    saboteur("", "Packed", base=Packed),
+    saboteur("no_rows_give_no_rows", "Packed", base=Packed, compute=_packed_anyway),
+    saboteur("row_wise_outputs_follow_from_the_row", "Packed", base=Packed, row_wise=True),
 ]
 globals().update({cls.__name__: cls for cls in SABOTEURS})

@@ -60,6 +60,10 @@ class PheOperator(Operator):
             context.requester == expected, f"it runs {'only' if own else 'not'} at the party that was asked for scores"
         )
 
+    def require_rows(self, features: Batch) -> None:
+        """Raise unless there are rows: a matrix without items is one that the reference cannot read."""
+        self.require(features.num_rows > 0, "there are no rows", code=ErrorCode.INVALID_ARGUMENT)
+
     def cells_by_party(self, tables: Sequence[Batch]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """This party's cells and the peer's; the last column tells whose they are.
 

@@ -134,7 +134,9 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
         Raises:
             FeatureError: a feature is null, not finite, or too large (code 3).
             SfsError: an integer beyond 2^53 (code 2).
+            GraphError: there are no rows (code 3).
         """
+        self.require_rows(features)
         keyring, num_rows = self.keyring, features.num_rows
         key, own = keyring.theirs, keyring.own
         if context.requester == keyring.party:

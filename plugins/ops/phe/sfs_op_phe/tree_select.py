@@ -122,6 +122,7 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         Raises:
             FeatureError: a feature is null (code 3).
             SfsError: an integer beyond 2^53 (code 2).
+            GraphError: there are no rows (code 3).
         """
         (table,) = _FusedSelects([self])(context, features)
         return table
@@ -167,6 +168,7 @@ class _FusedSelects:
         self._features = sorted(set().union(*(each.split_features for each in selects)))
 
     def __call__(self, context: ComputeContext, features: Batch) -> list[Batch]:
+        self._selects[0].require_rows(features)
         num_rows = features.num_rows
         columns = {index: features.float64(index) for index in self._features}
         count = sum(each.noise_of(context, num_rows) for each in self._selects)
