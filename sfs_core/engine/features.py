@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Mapping, Sequence
 from math import inf
 
@@ -10,8 +9,8 @@ from sfs_core.batch import Batch, Schema
 from sfs_core.codec.features import Feature, batch_of_features, feature_rows
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.coroutines import in_time
-from sfs_core.engine.sources import Source
-from sfs_core.errors import ErrorCode, FeatureError, SfsError
+from sfs_core.engine.sources import JoinedSource, Source, source_failed, too_late
+from sfs_core.errors import FeatureError
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 
 __all__ = ["FeatureLookup", "source_schema"]
@@ -67,36 +66,24 @@ class FeatureLookup:
         try:
             result = self.source.fetch(query)
         except Exception as error:
-            raise self._source_failed(error) from error
+            raise source_failed(error, self.source) from error
         if isinstance(result, FeatureResult):
             return self._renamed(result)
-        return self._fetch_later(result if query.deadline == inf else _in_time(result, query.deadline))
+        if query.deadline != inf and not isinstance(self.source, JoinedSource):
+            result = in_time(result, query.deadline, too_late([self.source]))
+        return self._fetch_later(result)
 
     async def _fetch_later(self, pending: Awaitable[FeatureResult]) -> FeatureResult:
+        assert self.source is not None
         try:
             return self._renamed(await pending)
         except Exception as error:
-            raise self._source_failed(error) from error
+            raise source_failed(error, self.source) from error
 
     def _renamed(self, result: FeatureResult) -> FeatureResult:
         if self.source_schema is not self.model_schema:
             result.batch = result.batch.renamed(self.model_schema)
         return result
-
-    def _source_failed(self, error: Exception) -> Exception:
-        if isinstance(error, SfsError):
-            # Where in its files or tables a source found something wrong is this party's own business.
-            error.detail = "; ".join(part for part in (error.where, error.detail) if part)
-            error.where = ""
-            return error
-        # The exception's own text may quote ids or values: only its kind and place go on.
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-        return FeatureError(
-            f"the feature source failed ({type(error).__name__})",
-            code=ErrorCode.UNEXPECTED_ERROR,
-            detail=f"{type(self.source).__name__}: {type(error).__name__}{place}",
-        )
 
     def convert(self, features: Sequence[Feature]) -> Batch:
         """Features sent along with a request, under their names at the source.
@@ -107,11 +94,3 @@ class FeatureLookup:
         if not len(self.model_schema):
             return Batch(Schema(), feature_rows(features), [])
         return batch_of_features(features, self.source_schema).renamed(self.model_schema)
-
-
-def _in_time(pending: Awaitable[FeatureResult], deadline: float) -> Awaitable[FeatureResult]:
-    """What is there in time; what waits for a thread until then is not begun any more."""
-    error = FeatureError(
-        "the features were not there before the request's time limit passed", code=ErrorCode.FS_DEADLINE_EXCEEDED
-    )
-    return in_time(pending, deadline, error)

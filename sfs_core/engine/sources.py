@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
+from math import inf
 from typing import Protocol
 
 import numpy as np
 
 from sfs_core.batch import Batch, Projector, Schema
 from sfs_core.engine.missing import MissingPolicy
+from sfs_core.errors import ConfigError, ErrorCode, FeatureError, SfsError
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 
-__all__ = ["JoinedSource", "PolicySource", "Source", "SourceInFront"]
+__all__ = ["JoinedSource", "PlacedSource", "PolicySource", "Source", "SourceInFront", "source_failed", "too_late"]
 
 
 class Source(Protocol):
@@ -98,6 +102,63 @@ class PolicySource(SourceInFront):
         return self._policy(await pending, self._source.keeps_nulls)
 
 
+class PlacedSource(SourceInFront):
+    """A source by its place in the config, which its errors at the start and when it is checked tell.
+
+    Those of look-ups are told whoever asks for the rows, see `source_failed`.
+    """
+
+    def __init__(self, source: Source, place: str) -> None:
+        super().__init__(source)
+        self.place = place
+        self.close, self.known_ids, self.fetch = source.close, source.known_ids, source.fetch
+        self.open = partial(self._placed, source.open, "failed to open")
+        self.check = partial(self._placed, source.check, "failed to say whether it is up")
+
+    def _placed(self, action: Callable[[], None], failure: str) -> None:
+        try:
+            action()
+        except SfsError as error:
+            error.where = f"{self.place}, {error.where}" if error.where else self.place
+            raise
+        except Exception as error:
+            kind = type(error).__name__  # its text may quote anything
+            raise ConfigError(f"the feature source {failure} ({kind})", where=self.place, detail=kind) from error
+
+
+def source_failed(error: Exception, source: Source) -> SfsError:
+    """What callers and other parties are told when a source's look-up failed; more is for this party's own log."""
+    place = _place(source)
+    if isinstance(error, SfsError):
+        # Where in its files or tables a source found something wrong is this party's own business.
+        known = place if place not in error.detail else ""  # a source may raise the same error again
+        error.detail = "; ".join(part for part in (known, error.where, error.detail) if part)
+        error.where = ""
+        return error
+    # The exception's own text may quote ids or values: only its kind and place go on.
+    frames = traceback.extract_tb(error.__traceback__)
+    line = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return FeatureError(
+        f"the feature source failed ({type(error).__name__})",
+        code=ErrorCode.UNEXPECTED_ERROR,
+        detail=f"{place or type(source).__name__}: {type(error).__name__}{line}",
+    )
+
+
+def too_late(sources: Iterable[Source]) -> FeatureError:
+    """The error where rows of sources are not there in time; this party's log tells which sources these are."""
+    return FeatureError(
+        "the features were not there before the request's time limit passed",
+        code=ErrorCode.FS_DEADLINE_EXCEEDED,
+        detail=", ".join(filter(None, map(_place, sources))),
+    )
+
+
+def _place(source: Source) -> str:
+    """Where it stands in the config; nothing where that is not known, or where there are several."""
+    return source.place if isinstance(source, PlacedSource) else ""
+
+
 class JoinedSource:
     """Several sources that each give some of the columns, asked at the same time.
 
@@ -156,26 +217,38 @@ class JoinedSource:
             part.check()
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
-        """The rows that every part has; at once where all parts only touch memory."""
+        """The rows that every part has; at once where all parts only touch memory.
+
+        Raises:
+            FeatureError: a part failed, or is not there in time (102); the detail tells which.
+        """
         answers = [_fetched(part, query) for part in self._parts]
         results = [answer for answer in answers if isinstance(answer, FeatureResult)]
-        return self._joined(results) if len(results) == len(answers) else self._fetch_later(answers)
+        if len(results) == len(answers):
+            return self._joined(results)
+        return self._fetch_later(answers, query.deadline)
 
-    async def _fetch_later(self, answers: Sequence[FeatureResult | Awaitable[FeatureResult]]) -> FeatureResult:
+    async def _fetch_later(
+        self, answers: Sequence[FeatureResult | Awaitable[FeatureResult]], deadline: float
+    ) -> FeatureResult:
         pending = {
             i: asyncio.ensure_future(answer)
             for i, answer in enumerate(answers)
             if not isinstance(answer, FeatureResult)
         }
+        left = None if deadline == inf else max(0.0, deadline - asyncio.get_running_loop().time())
         try:
-            found = dict(zip(pending, await asyncio.gather(*pending.values()), strict=True))
-        except BaseException:
-            for future in pending.values():
-                future.cancel()
-            await asyncio.gather(*pending.values(), return_exceptions=True)
-            raise
+            await asyncio.wait(pending.values(), timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+            for i, future in pending.items():
+                if future.done() and (error := _failure(future)) is not None:
+                    raise source_failed(error, self._parts[i])
+            if late := [self._parts[i] for i, future in pending.items() if not future.done()]:
+                raise too_late(late)
+        finally:
+            if unfinished := [future for future in pending.values() if future.cancel()]:
+                await asyncio.wait(unfinished)
         return self._joined(
-            [answer if isinstance(answer, FeatureResult) else found[i] for i, answer in enumerate(answers)]
+            [answer if isinstance(answer, FeatureResult) else pending[i].result() for i, answer in enumerate(answers)]
         )
 
     def _joined(self, results: Sequence[FeatureResult]) -> FeatureResult:
@@ -197,6 +270,16 @@ def _fetched(part: Source, query: FeatureQuery) -> FeatureResult | Awaitable[Fea
 
 
 async def _failed(error: Exception) -> FeatureResult:
+    raise error
+
+
+def _failure(future: asyncio.Future[FeatureResult]) -> Exception | None:
+    """What came instead of rows; a part that is cancelled by its own doing has failed, too."""
+    error = asyncio.CancelledError() if future.cancelled() else future.exception()
+    if error is None or isinstance(error, Exception):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return FeatureError("the feature source gave up", code=ErrorCode.FS_INTERNAL_ERROR)
     raise error
 
 

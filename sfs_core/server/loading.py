@@ -11,7 +11,6 @@ from typing import Final
 from sfs_core.config.loader import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
-from sfs_core.errors import ConfigError, SfsError
 from sfs_core.model.cache import fetch_package
 from sfs_core.model.consistency import model_version
 from sfs_core.model.disclosure import disclosures
@@ -132,16 +131,7 @@ def open_model(
     """
     source = checked.lookup.source
     if source is not None:
-        try:
-            source.open()
-        except SfsError:
-            raise
-        except Exception as error:
-            raise ConfigError(
-                f"the feature source failed to open ({type(error).__name__})",
-                where=f"service {service.config.service}",
-                detail=type(error).__name__,
-            ) from error
+        source.open()
     config, features = loaded.config, service.config.features
     precompute = features.precompute if features is not None else None
     arguments = (

@@ -13,7 +13,7 @@ from sfs_core.config.schema import Features
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.features import source_schema
 from sfs_core.engine.missing import DefaultValues, MissingPolicy, leave_out, refuse
-from sfs_core.engine.sources import JoinedSource, PolicySource, Source
+from sfs_core.engine.sources import JoinedSource, PlacedSource, PolicySource, Source
 from sfs_core.errors import ConfigError, FeatureError
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.context import FeatureContext, PluginContext
@@ -55,7 +55,9 @@ def feature_source(
         raise
     made = [_part(features, part, share, context, pool, metrics) for part, share in parts]
     caches = tuple(source for _, source in made if isinstance(source, CachedSource))
-    sources = [policed for policed, _ in made]
+    sources = [
+        PlacedSource(policed, _place(service, part)) for (policed, _), (part, _) in zip(made, parts, strict=True)
+    ]
     if features.precompute is not None and not all(source.static for source in sources):
         raise ConfigError(
             "a source does not say that its rows never change, so nothing may be precomputed of them",
@@ -65,6 +67,15 @@ def feature_source(
     if len(sources) == 1:
         return sources[0], caches
     return JoinedSource(source_schema(schema, features.mapping), sources), caches
+
+
+def _place(service: LoadedService, part: LoadedFeatureSource) -> str:
+    """A source's place in the config, and its component."""
+    several = service.config.features is not None and service.config.features.sources is not None
+    place = (
+        ("features", "sources", service.feature_sources.index(part), "source") if several else ("features", "source")
+    )
+    return f"{service.where(*place)} ({part.name})"
 
 
 def _shares(sources: Sequence[LoadedFeatureSource], schema: Schema) -> list[tuple[LoadedFeatureSource, Schema]]:

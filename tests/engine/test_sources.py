@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from sfs_core import (
     Batch,
+    ConfigError,
+    ErrorCode,
     FeatureContext,
     FeatureError,
     FeatureQuery,
@@ -24,8 +27,9 @@ from sfs_core import (
     PluginConfig,
     Schema,
 )
+from sfs_core.engine.features import FeatureLookup
 from sfs_core.engine.missing import DefaultValues
-from sfs_core.engine.sources import JoinedSource, PolicySource
+from sfs_core.engine.sources import JoinedSource, PlacedSource, PolicySource
 
 FLOATS = Schema([(f"c{i}", pa.float64()) for i in range(5)])
 
@@ -41,24 +45,30 @@ class Part(FeatureSource):
         super().__init__(PluginConfig(), context)
         self.form, self.lacks = form, lacks
         self.waits, self.fails = False, False
+        self.error: BaseException = FeatureError("is down")
+        self.meets: asyncio.Barrier | None = None
         self.events: list[str] = []
 
     def open(self) -> None:
         self.events.append("open")
         if self.fails:
-            raise FeatureError("will not open")
+            raise self.error
 
     def close(self) -> None:
         self.events.append("close")
 
     def check(self) -> None:
         self.events.append("check")
+        if self.fails:
+            raise self.error
 
     def fetch_rows(self, query: FeatureQuery) -> Any:
         return self._later(query) if self.waits else self._now(query)
 
     async def _later(self, query: FeatureQuery) -> FeatureResult:
         self.events.append("begun")
+        if self.meets is not None:
+            await self.meets.wait()
         try:
             await asyncio.sleep(30 if not self.fails and "slow" in query.ids else 0)
         except asyncio.CancelledError:
@@ -68,7 +78,7 @@ class Part(FeatureSource):
 
     def _now(self, query: FeatureQuery) -> FeatureResult:
         if self.fails:
-            raise FeatureError("is down")
+            raise self.error
         missing = [id_ in self.lacks for id_ in query.ids]
         rows = [
             tuple(value(name, id_) for name in self.schema.names)
@@ -91,8 +101,8 @@ def made(schema: Schema, rows: list[tuple[float, ...]], form: str) -> Batch:
     return Batch.from_columns(schema, [pa.array(column) for column in matrix.T], len(rows))
 
 
-async def fetched(source: JoinedSource, ids: Sequence[str]) -> FeatureResult:
-    found = source.fetch(FeatureQuery(list(ids)))
+async def fetched(source: JoinedSource | FeatureLookup, ids: Sequence[str], deadline: float = inf) -> FeatureResult:
+    found = source.fetch(FeatureQuery(list(ids), deadline=deadline))
     return found if isinstance(found, FeatureResult) else await found
 
 
@@ -146,6 +156,77 @@ async def test_one_that_fails_cancels_the_others() -> None:
     assert slow.events == ["begun", "cancelled"] * 2
 
 
+def placed(*parts: Part) -> FeatureLookup:
+    """A look-up in parts that stand in a config, at lines of their own."""
+    sources = [
+        PlacedSource(part, f"alice.yaml:{line} features.sources[{line}].source") for line, part in enumerate(parts)
+    ]
+    schema = Schema((name, pa.float64()) for part in parts for name in part.schema.names)
+    return FeatureLookup(schema, {}, JoinedSource(schema, sources) if len(parts) > 1 else sources[0])
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("fails", [0, 1])
+async def test_the_log_of_the_party_tells_which_source_failed(waits: bool, fails: int) -> None:
+    parts = [Part(["c0"]), Part(["c1"])]
+    parts[fails].fails, parts[fails].waits = True, waits
+    for lookup, line in ((placed(*parts), fails), (placed(parts[fails]), 0)):
+        for error in (FeatureError("is down", where="file:3"), KeyError("a secret")):
+            parts[fails].error = error
+            for _ in range(2):
+                with pytest.raises(FeatureError) as caught:
+                    await fetched(lookup, ["1"])
+                assert f"alice.yaml:{line} features.sources[{line}].source" in caught.value.detail
+                assert caught.value.detail.count("alice.yaml") == 1
+                assert "secret" not in caught.value.detail
+                assert caught.value.public_text() in ("is down", "the feature source failed (KeyError)")
+
+
+async def test_the_log_of_the_party_tells_which_sources_are_late() -> None:
+    parts = [Part(["c0"]), Part(["c1"], lacks=frozenset(["slow"])), Part(["c2"])]
+    parts[0].waits = parts[2].waits = True
+    for lookup, lines in ((placed(*parts), [0, 2]), (placed(parts[0]), [0])):
+        with pytest.raises(FeatureError, match="were not there before the request's time limit passed") as caught:
+            await fetched(lookup, ["slow"], asyncio.get_running_loop().time() + 0.01)
+        assert caught.value.code == ErrorCode.FS_DEADLINE_EXCEEDED
+        assert caught.value.detail == ", ".join(f"alice.yaml:{n} features.sources[{n}].source" for n in lines)
+    assert parts[0].events == ["begun", "cancelled"] * 2
+    assert parts[2].events == ["begun", "cancelled"]
+
+
+async def test_a_part_that_gives_up_by_itself_is_an_error() -> None:
+    parts = [Part(["c0"]), Part(["c1"])]
+    parts[0].waits = parts[0].fails = True
+    parts[0].error = asyncio.CancelledError()
+    with pytest.raises(FeatureError, match="gave up") as caught:
+        await fetched(placed(*parts), ["1"])
+    assert "alice.yaml:0" in caught.value.detail
+
+
+def test_errors_at_the_start_and_of_checks_say_which_source_it_is() -> None:
+    source = PlacedSource(part := Part(["c0"]), "alice.yaml:7 features.source")
+    part.fails = True
+    part.error = FeatureError("is down", where="file:3")
+    with pytest.raises(FeatureError, match=r"^alice.yaml:7 features.source, file:3: is down"):
+        source.open()
+    part.error = KeyError("a secret")
+    for action in (source.open, source.check):
+        with pytest.raises(
+            ConfigError, match=r"^alice.yaml:7 features.source: the feature source failed .*\(KeyError\)$"
+        ):
+            action()
+
+
+async def test_parts_are_under_way_at_the_same_time() -> None:
+    parts = [Part(["c0"]), Part(["c1"])]
+    both = asyncio.Barrier(2)
+    for part in parts:
+        part.waits, part.meets = True, both
+    async with asyncio.timeout(60):
+        schema = Schema([("c0", pa.float64()), ("c1", pa.float64())])
+        assert (await fetched(JoinedSource(schema, parts), ["1"])).batch.num_rows == 1
+
+
 async def test_a_caller_that_gives_up_cancels_all() -> None:
     parts = [Part(["c0"]), Part(["c1", "c2", "c3", "c4"])]
     for part in parts:
@@ -164,7 +245,7 @@ def test_all_are_opened_checked_and_closed() -> None:
     joined.close()
     assert [part.events for part in parts] == [["open", "check", "close"]] * 2
     parts[1].fails = True
-    with pytest.raises(FeatureError, match="will not open"):
+    with pytest.raises(FeatureError, match="is down"):
         joined.open()
     assert parts[0].events[-2:] == ["open", "close"]
 
