@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 import pytest
 
 from sfs_core.batch import Batch, Schema
-from sfs_core.errors import FeatureError
+from sfs_core.errors import FeatureError, SfsError
 from sfs_core.host.registry import Kind
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
 from sfs_core.testing.contract import installed, on_event_loop
@@ -331,23 +331,31 @@ class FeatureSourceContract(SourceContract):
     @on_event_loop
     async def test_a_service_that_is_not_there_is_an_error(self, case: FeatureSourceCase) -> None:
         """Nobody listens at the address."""
-        await self._assert_error_in_time(case, "absent")
+        await self._error_in_time(case, "absent")
 
     @on_event_loop
     async def test_a_service_that_never_answers_is_an_error(self, case: FeatureSourceCase) -> None:
         """Timeouts are honoured: the source gives up before the case's patience ends."""
-        await self._assert_error_in_time(case, "silent")
+        await self._error_in_time(case, "silent")
 
     @on_event_loop
     async def test_a_service_that_breaks_off_is_an_error(self, case: FeatureSourceCase) -> None:
         """Connections are reset."""
-        await self._assert_error_in_time(case, "resetting")
+        await self._error_in_time(case, "resetting")
 
-    async def _assert_error_in_time(
+    @on_event_loop
+    async def test_an_error_tells_only_its_own_party_which_service_it_was(self, case: FeatureSourceCase) -> None:
+        """Its `where` or `detail` does, for the log; its message goes to callers and other parties."""
+        error, port = await self._error_in_time(case, "absent")
+        assert port in f"{error.where} {error.detail}", "neither `where` nor `detail` tells which service it was"
+        assert port not in error.message, "the message tells others the service's address; give it as `where`"
+
+    async def _error_in_time(
         self, case: FeatureSourceCase, how: Literal["absent", "silent", "resetting"]
-    ) -> None:
+    ) -> tuple[SfsError, str]:
+        """The error, and the service's port."""
         loop = asyncio.get_running_loop()
-        with _pool() as pool, broken_service(how) as address:
+        with _pool() as pool, broken_service(how) as address:  # a thread that waits for the service ends with that
             source = self.make(case, pool, options=case.options_of_service(address))
             try:
                 asking = asyncio.create_task(_all_of(source, next(iter(case.rows))))
@@ -357,8 +365,8 @@ class FeatureSourceContract(SourceContract):
             finally:
                 asking.cancel()
                 await loop.run_in_executor(pool, source.close)
-            assert error is not None, "rows came out of nowhere"
-            assert_is_ours(error)
+        assert error is not None, "rows came out of nowhere"
+        return assert_is_ours(error), str(address[1])
 
 
 @contextmanager

@@ -50,14 +50,31 @@ class HonestService(Honest):
             try:
                 self.ask()
             except OSError as error:
-                raise SfsError(f"the service does not answer ({type(error).__name__})") from None
+                raise self.no_answer(type(error).__name__, f"127.0.0.1:{self.config.port}") from None
         return super().fetch_rows(query)
+
+    def no_answer(self, kind, place):
+        return SfsError(f"the service does not answer ({kind})", where=place)
 
     def ask(self):
         with socket.create_connection(("127.0.0.1", self.config.port), self.config.wait) as connection:
             connection.sendall(b"?")
             if not connection.recv(1):
                 raise ConnectionResetError
+
+
+class SaysNotWhere(HonestService):
+    breaks = "an_error_tells_only_its_own_party_which_service_it_was"
+
+    def no_answer(self, kind, place):
+        return SfsError(f"the service does not answer ({kind})")
+
+
+class TellsAddresses(HonestService):
+    breaks = "an_error_tells_only_its_own_party_which_service_it_was"
+
+    def no_answer(self, kind, place):
+        return SfsError(f"the service at {place} does not answer", detail=place)
 
 
 class SortsIds(Honest):
@@ -246,7 +263,7 @@ class HoldsTheLoop(HonestService):
 
 
 class NoService(HonestService):
-    breaks = "a_service_that_is_not_there_is_an_error"
+    breaks = "a_service_that_is_not_there_is_an_error an_error_tells_only_its_own_party_which_service_it_was"
 
     def ask(self):
         with contextlib.suppress(ConnectionRefusedError):

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 from sfs_core import PluginConfig
 from sfs_core.spi import Seconds
 
-__all__ = ["ID", "RedisConfig"]
+__all__ = ["ID", "RedisConfig", "without_account"]
 
 ID = "{id}"
 Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
@@ -78,3 +78,10 @@ class RedisConfig(PluginConfig):
         if tls and not self.url.get_secret_value().startswith("rediss://"):
             raise ValueError("certificates need TLS: a URL rediss://…")
         return self
+
+
+def without_account(url: str) -> str:
+    """The server of a URL, for this party's log: without user, password and options."""
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("?")[0].partition("#")[0]
+    return f"{scheme}://{place.rpartition('@')[2]}"

@@ -37,7 +37,7 @@ from sfs_core import (
 )
 
 from .layouts import layout_of
-from .options import ID, RedisConfig
+from .options import ID, RedisConfig, without_account
 from .values import require_known_types
 
 __all__ = ["RedisConfig", "RedisFeatureSource"]
@@ -126,7 +126,7 @@ class RedisFeatureSource(FeatureSource):
                     raise FeatureError(
                         f"row {row}: the key holds something else than layout {self.config.layout!r} says"
                     )
-                raise _translated(answer)
+                raise self._translated(answer)
         missing = list(map(self._layout.is_missing, rows))
         if any(missing) and not self.context.report_missing:
             places = [row for row, is_missing in enumerate(missing) if is_missing]
@@ -156,7 +156,7 @@ class RedisFeatureSource(FeatureSource):
             async with asyncio.timeout(self.config.connect_timeout + self.config.timeout):
                 return await work()
         except (RedisError, RedisClusterException, OSError) as error:
-            raise _translated(error) from None
+            raise self._translated(error) from None
 
     def _make_client(self) -> Client:
         """A client that connects when it is used, on the event loop where that happens."""
@@ -186,6 +186,11 @@ class RedisFeatureSource(FeatureSource):
                 hint="redis://user:password@host:port/database, special characters quoted with %",
             ) from None
 
+    def _translated(self, error: Exception) -> SfsError:
+        return _translated(
+            error, ", ".join(self.config.sentinels) or without_account(self.config.url.get_secret_value())
+        )
+
     def _tls_options(self) -> dict[str, str]:
         files = {
             "ssl_ca_certs": self.config.ca_file,
@@ -211,8 +216,8 @@ async def _pipelined(client: Client, commands: Sequence[tuple[Any, ...]]) -> lis
     return answers
 
 
-def _translated(error: Exception) -> SfsError:
-    """What went wrong, without what the server says of it, as that may quote keys."""
+def _translated(error: Exception, place: str) -> SfsError:
+    """What went wrong, without what the server says of it, as that may quote keys; the place is for the own log."""
     code, what, hint = ErrorCode.FS_INTERNAL_ERROR, "Redis does not do what it is asked", "look at the server's log"
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or _DENIED.match(str(error)):
         code, what = ErrorCode.FS_UNAUTHENTICATED, "Redis refuses the account"
@@ -226,4 +231,4 @@ def _translated(error: Exception) -> SfsError:
             "Redis cannot be reached",
             "see whether it runs at the address in `url`",
         )
-    return SfsError(f"{what} ({type(error).__name__})", code=code, hint=hint)
+    return SfsError(f"{what} ({type(error).__name__})", code=code, hint=hint, detail=place)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import sfs_feature_redis
 from pydantic import ValidationError
+from sfs_feature_redis.options import without_account
 from sfs_feature_redis.source import RedisConfig
 
 from sfs_core import ErrorCode, FeatureQuery, Schema, SfsError
@@ -154,3 +155,16 @@ def test_the_declaration_is_light_and_says_what_leaves():
     assert (spec.name, spec.egress) == ("redis", "ids")
     script = "import sys, sfs_feature_redis as s; s.sfs_feature_sources(); sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://sfs:s3cr@t@db.internal:6379/2?protocol=3", "redis://db.internal:6379/2"),
+        ("rediss://:s3cret@db.internal:6379", "rediss://db.internal:6379"),
+        ("redis://db.internal?password=s3cret", "redis://db.internal"),
+        ("unix://s3cret@/run/redis.sock?db=1", "unix:///run/redis.sock"),
+    ],
+)
+def test_the_log_says_which_server_it_is_and_no_account(url: str, place: str) -> None:
+    assert without_account(url) == place
