@@ -319,6 +319,8 @@ class FeatureCache(_Section):
     """Seconds that an id is remembered to have no row; 0: not at all."""
     max_rows: int = Field(default=100_000, gt=0)
     """Most ids remembered, of each source; those not used for longest make room."""
+    max_memory: Bytes = 256 << 20
+    """Bytes that they may take, of each source, as estimated; those not used for longest make room."""
     headers: list[str] | None = None
     """Names of the header entries of requests that rows depend on. Absent: all but those of tracing."""
 

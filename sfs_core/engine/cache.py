@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 
 from sfs_core.batch import Batch, Row
+from sfs_core.engine.row_store import RowKey, RowStore
 from sfs_core.engine.sources import Source, SourceInFront
 from sfs_core.errors import ConfigError
 from sfs_core.observe.trace_context import TRACE_HEADERS
@@ -21,6 +22,8 @@ __all__ = ["CachedSource"]
 T = TypeVar("T")
 Rows = dict[str, Row | None]
 """By id; None for an id without a row."""
+DependsOn = tuple[str, tuple[object, ...]]
+"""What rows depend on besides their ids: query context and header entries."""
 
 
 class CachedSource(SourceInFront):
@@ -35,6 +38,7 @@ class CachedSource(SourceInFront):
         ttl: seconds that a row is remembered.
         missing_ttl: seconds that an id is remembered to have no row; 0 for not at all.
         max_rows: most ids remembered; those not used for longest make room.
+        max_bytes: most memory for them, as estimated, likewise.
         headers: names of the header entries that rows depend on; None for all but those of tracing.
         clock: gives seconds that never go back.
 
@@ -50,20 +54,26 @@ class CachedSource(SourceInFront):
         ttl: float,
         missing_ttl: float,
         max_rows: int,
+        max_bytes: int,
         headers: Collection[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(source)
         self.hits = 0
         self.misses = 0
-        self._ttl, self._missing_ttl, self._max_rows = ttl, missing_ttl, max_rows
+        self._ttl, self._missing_ttl = ttl, missing_ttl
         self._headers = None if headers is None else sorted(headers)
         self._clock = clock
-        self._known: dict[Hashable, tuple[float, Row | None]] = {}  # when it ends, and the row; least used first
-        self._under_way: dict[Hashable, _Flight] = {}
+        self._known = RowStore(max_rows, max_bytes)
+        self._under_way: dict[RowKey, _Flight] = {}
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def size(self) -> int:
+        """Bytes in use, as estimated."""
+        return self._known.size
 
     def known_ids(self) -> Collection[str]:
         """None: what is remembered here grows old."""
@@ -88,35 +98,34 @@ class CachedSource(SourceInFront):
         """The rows of the ids; at once where all are remembered."""
         depends_on = query.context, self._entries(query.headers)
         found: Rows = {}
+        ends: dict[str, float] = {}
         unknown = []
         now = self._clock()
         for id_ in dict.fromkeys(query.ids):
-            known = self._known.pop((id_, depends_on), None)
-            if known is None or known[0] <= now:
+            known = self._known.find(RowKey(id_, *depends_on), now)
+            if known is None:
                 unknown.append(id_)
             else:
-                self._known[id_, depends_on] = known  # now the last that makes room
-                found[id_] = known[1]
+                found[id_], ends[id_] = known.row, known.end
         self.hits += len(found)
         self.misses += len(unknown)
         if not unknown:
             return self._result(query, found, {})
-        ends = {id_: self._known[id_, depends_on][0] for id_ in found}
         return self._fetch_unknown(query, found, ends, unknown, depends_on)
 
-    def _entries(self, headers: Mapping[str, str]) -> Hashable:
+    def _entries(self, headers: Mapping[str, str]) -> tuple[object, ...]:
         if self._headers is not None:
             return tuple(headers.get(name) for name in self._headers)
         return tuple(sorted(item for item in headers.items() if item[0].lower() not in TRACE_HEADERS))
 
     async def _fetch_unknown(
-        self, query: FeatureQuery, found: Rows, ends: dict[str, float], unknown: Sequence[str], depends_on: Hashable
+        self, query: FeatureQuery, found: Rows, ends: dict[str, float], unknown: Sequence[str], depends_on: DependsOn
     ) -> FeatureResult:
         """The rows, with those that are fetched; what was found and has ended meanwhile is fetched as well."""
         joined: dict[_Flight, list[str]] = {}
         left = []
         for id_ in unknown:
-            flight = self._under_way.get((id_, depends_on))
+            flight = self._under_way.get(RowKey(id_, *depends_on))
             if flight is None:
                 left.append(id_)
             else:
@@ -148,8 +157,8 @@ class CachedSource(SourceInFront):
             raise
         return self._result(query, found, headers)
 
-    def _start(self, query: FeatureQuery, ids: list[str], depends_on: Hashable) -> _Flight:
-        keys = [(id_, depends_on) for id_ in ids]
+    def _start(self, query: FeatureQuery, ids: list[str], depends_on: DependsOn) -> _Flight:
+        keys = [RowKey(id_, *depends_on) for id_ in ids]
         shared = FeatureQuery(ids, query.context, query.headers)  # others may wait longer
         flight = _Flight(self._ask(shared, depends_on), self._clock())
         self._under_way.update(dict.fromkeys(keys, flight))
@@ -165,7 +174,7 @@ class CachedSource(SourceInFront):
     def _life(self, row: Row | None) -> float:
         return self._missing_ttl if row is None else self._ttl
 
-    async def _ask(self, query: FeatureQuery, depends_on: Hashable) -> tuple[Rows, Mapping[str, str]]:
+    async def _ask(self, query: FeatureQuery, depends_on: DependsOn) -> tuple[Rows, Mapping[str, str]]:
         began = self._clock()
         result = self._source.fetch(query)
         if not isinstance(result, FeatureResult):
@@ -175,10 +184,7 @@ class CachedSource(SourceInFront):
         for id_, row in rows.items():
             end = began + self._life(row)
             if end > now:
-                self._known.pop((id_, depends_on), None)
-                self._known[id_, depends_on] = end, row
-        while len(self._known) > self._max_rows:
-            del self._known[next(iter(self._known))]
+                self._known.keep(RowKey(id_, *depends_on), end, row)
         return rows, result.headers
 
     def _result(self, query: FeatureQuery, found: Rows, headers: Mapping[str, str]) -> FeatureResult:

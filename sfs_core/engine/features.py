@@ -9,7 +9,8 @@ from sfs_core.batch import Batch, Schema
 from sfs_core.codec.features import Feature, batch_of_features, feature_rows
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.coroutines import in_time
-from sfs_core.engine.sources import JoinedSource, Source, source_failed, too_late
+from sfs_core.engine.joined import JoinedSource
+from sfs_core.engine.sources import Source, source_failed, too_late
 from sfs_core.errors import FeatureError
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 

@@ -102,6 +102,13 @@ def add_gauges(
             if model.executor.features.caches
         }
 
+    def remembered_bytes() -> Numbers:
+        return {
+            (name,): sum(cache.size for cache in model.executor.features.caches)
+            for name, model in models.items()
+            if model.executor.features.caches
+        }
+
     def precomputed_hits() -> Numbers:
         return {(name,): rows.hits for name, rows in _precomputed(models)}
 
@@ -137,6 +144,7 @@ def add_gauges(
         "counter",
     )
     add("sfs_feature_cache_rows", "Ids that the feature cache remembers.", service, remembered, "gauge")
+    add("sfs_feature_cache_bytes", "Memory of these, as estimated.", service, remembered_bytes, "gauge")
     add("sfs_precomputed_hits", "Look-ups answered by what was precomputed.", service, precomputed_hits, "counter")
     add("sfs_precomputed_bytes", "Memory of what was precomputed, as estimated.", service, precomputed_bytes, "gauge")
 

@@ -12,8 +12,9 @@ from sfs_core.config.loader import LoadedFeatureSource, LoadedService
 from sfs_core.config.schema import Features
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.features import source_schema
+from sfs_core.engine.joined import JoinedSource
 from sfs_core.engine.missing import DefaultValues, MissingPolicy, leave_out, refuse
-from sfs_core.engine.sources import JoinedSource, PlacedSource, PolicySource, Source
+from sfs_core.engine.sources import PlacedSource, PolicySource, Source
 from sfs_core.errors import ConfigError, FeatureError
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.context import FeatureContext, PluginContext
@@ -126,7 +127,12 @@ def _part(
         source = ObservedSource(source, partial(metrics.asked_source, context.service, part.name))
     if cache := features.cache:
         source = CachedSource(
-            source, ttl=cache.ttl, missing_ttl=cache.missing_ttl, max_rows=cache.max_rows, headers=cache.headers
+            source,
+            ttl=cache.ttl,
+            missing_ttl=cache.missing_ttl,
+            max_rows=cache.max_rows,
+            max_bytes=cache.max_memory,
+            headers=cache.headers,
         )
     return (PolicySource(source, _policy(features, share)) if report else source), source
 

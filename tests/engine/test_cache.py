@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -26,6 +26,7 @@ from sfs_core import (
     Schema,
 )
 from sfs_core.engine.cache import CachedSource
+from sfs_core.engine.row_store import RowKey, RowStore
 
 SCHEMA = Schema([("x", pa.float64()), ("n", pa.int64()), ("t", pa.utf8())])
 TTL, MISSING_TTL, MOST = 10.0, 4.0, 3
@@ -66,7 +67,8 @@ def row_of(number: int) -> tuple[Any, ...]:
 
 
 def cached(store: Store, clock: Any, **more: Any) -> CachedSource:
-    return CachedSource(store, ttl=TTL, missing_ttl=MISSING_TTL, max_rows=MOST, clock=clock, **more)
+    limits = {"max_rows": MOST, "max_bytes": 1 << 20} | more
+    return CachedSource(store, ttl=TTL, missing_ttl=MISSING_TTL, clock=clock, **limits)
 
 
 def numbers_of(result: FeatureResult) -> list[int | None]:
@@ -270,3 +272,52 @@ def test_sources_that_take_no_notice_of_ids_cannot_be_cached() -> None:
     store.row_count = 7
     with pytest.raises(ConfigError, match="cannot be cached"):
         cached(store, lambda: 0.0).open()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 3000), st.integers(0, 3), st.booleans()), max_size=40)
+)
+def test_the_store_keeps_to_its_bounds_and_knows_its_size(steps: list[tuple[str, int, int, bool]]) -> None:
+    store, now = RowStore(4, 8000), 0
+    latest: dict[RowKey, tuple[int, Any]] = {}
+    for id_, length, seconds, keeps in steps:
+        key, now = RowKey(id_, "", ()), now + seconds % 2
+        if keeps:
+            latest[key] = now + seconds, ("t" * length,) if length else None
+            store.keep(key, *latest[key])
+        elif (found := store.find(key, now)) is not None:
+            assert (found.end, found.row) == latest[key]
+            assert found.end > now
+    assert len(store) <= 4
+    assert store.size <= 8000
+    left = [each for key in latest if (each := store.find(key, -1)) is not None]
+    assert len(left) == len(store)
+    assert store.size == sum(each.size for each in left)
+    store.clear()
+    assert (len(store), store.size) == (0, 0)
+
+
+def test_the_store_gives_up_what_was_not_used_for_longest_and_what_is_too_large() -> None:
+    store = RowStore(100, 5000)
+    keys = [RowKey(id_, "", ()) for id_ in "abc"]
+    for key in keys[:2]:
+        store.keep(key, 9.0, ("t" * 1000,))
+    assert store.find(keys[0], 0.0) is not None
+    store.keep(keys[2], 9.0, ("t" * 2000,))
+    assert [store.find(key, 0.0) is not None for key in keys] == [True, False, True]
+    for large in (
+        RowKey("d", "c" * 5000, ()),
+        RowKey("d", "", (("tenant", "t" * 5000),)),
+        RowKey("d", "", ("t" * 5000,)),
+    ):
+        store.keep(large, 9.0, None)
+        assert len(store) == 0
+
+
+async def test_what_the_cache_cannot_hold_is_given_all_the_same() -> None:
+    store = Store(gated=False)
+    store.rows = {"a": 1, "b": 2}
+    cache = cached(store, lambda: 0.0, max_bytes=1)
+    for _ in range(2):
+        assert numbers_of(await fetch(cache, "a", "b", "none")) == [1, 2, None]
+    assert (cache.hits, cache.misses, len(cache), cache.size) == (0, 6, 0, 0)

@@ -28,8 +28,9 @@ from sfs_core import (
     Schema,
 )
 from sfs_core.engine.features import FeatureLookup
+from sfs_core.engine.joined import JoinedSource
 from sfs_core.engine.missing import DefaultValues
-from sfs_core.engine.sources import JoinedSource, PlacedSource, PolicySource
+from sfs_core.engine.sources import PlacedSource, PolicySource
 
 FLOATS = Schema([(f"c{i}", pa.float64()) for i in range(5)])
 

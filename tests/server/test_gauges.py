@@ -14,7 +14,7 @@ DIGEST = "0f" * 32
 
 class Cache:
     def __init__(self, hits: int, misses: int, rows: int) -> None:
-        self.hits, self.misses, self._rows = hits, misses, rows
+        self.hits, self.misses, self._rows, self.size = hits, misses, rows, 100 * rows
 
     def __len__(self) -> int:
         return self._rows
@@ -50,6 +50,7 @@ def test_gauges_follow_what_is_served() -> None:
         ("sfs_feature_cache_ids", 'service_id="svc",result="hit"', 3),
         ("sfs_feature_cache_ids", 'service_id="svc",result="miss"', 4),
         ("sfs_feature_cache_rows", 'service_id="svc"', 11),
+        ("sfs_feature_cache_bytes", 'service_id="svc"', 1100),
         ("sfs_precomputed_hits", 'service_id="svc"', 8),
         ("sfs_precomputed_bytes", 'service_id="svc"', 900),
     ):
