@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from sfs_core.link.rpc import CallInfo
 from sfs_core.proto import apis_pb2
+from sfs_core.server.execute import ExecuteHandler
 from tests.cli.sfs import sfs, sfs_here
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files, write_csv
 from tests.support.in_process import serving_here
@@ -30,9 +32,10 @@ def files_without(folder: Path, policies: Mapping[str, Any]) -> ClusterFiles:
     return files
 
 
-def ask(files: ClusterFiles, party: str, ids: Any, path: str = "/PredictionService/Predict") -> Answer:
+def ask(files: ClusterFiles, party: str, ids: Any, path: str = "/PredictionService/Predict", trace: str = "") -> Answer:
     ids = ids if isinstance(ids, dict) else dict.fromkeys(COLUMNS, ids)
-    body: dict[str, Any] = {"service_spec": {"id": "linear"}, "header": {"data": {"sfs-per-row": "1"}}}
+    entries = {"sfs-per-row": "1"} | ({"X-B3-TraceId": trace, "X-B3-SpanId": trace[:16]} if trace else {})
+    body: dict[str, Any] = {"service_spec": {"id": "linear"}, "header": {"data": entries}}
     body["fs_params"] = {each: {"query_datas": own} for each, own in ids.items()}
     return exchange(files.service_port(party), path, json.dumps(body).encode(), headers=JSON)
 
@@ -42,36 +45,33 @@ def scores(answer: Answer) -> list[float | None]:
 
 
 @pytest.fixture(scope="module")
-def per_row(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ClusterFiles, Mapping[str, Party]]]:
+def per_row(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFiles]:
     policy = {"missing": "per_row"}
     files = files_without(tmp_path_factory.mktemp("per_row"), dict.fromkeys(COLUMNS, policy))
-    with files.running() as parties:
-        yield files, parties
+    with serving_here(files):
+        yield files
 
 
 @pytest.mark.parametrize("party", COLUMNS)
-def test_the_other_rows_are_scored_and_nobody_says_who_lacks_one(
-    per_row: tuple[ClusterFiles, Mapping[str, Party]], party: str
-) -> None:
-    files, _ = per_row
-    answer = ask(files, party, IDS)
+def test_the_other_rows_are_scored_and_nobody_says_who_lacks_one(per_row: ClusterFiles, party: str) -> None:
+    answer = ask(per_row, party, IDS)
     assert (answer.code, answer.message) == (1, "")
     assert scores(answer) == [11.5, None, None, None]
     assert answer.json()["header"]["data"] == {"sfs-unscored-rows": "1,2,3"}
-    alone = [ask(files, party, [id_]).json() for id_ in "bcd"]
+    alone = [ask(per_row, party, [id_]).json() for id_ in "bcd"]
     assert alone[0]["results"] == [{"scores": []}]
     assert alone[0] == alone[1] == alone[2]
-    assert scores(ask(files, party, ["a", "a"])) == [11.5, 11.5]
+    assert scores(ask(per_row, party, ["a", "a"])) == [11.5, 11.5]
 
 
-def test_the_answer_as_a_message(per_row: tuple[ClusterFiles, Mapping[str, Party]]) -> None:
+def test_the_answer_as_a_message(per_row: ClusterFiles) -> None:
     request = apis_pb2.PredictRequest()
     request.service_spec.id = "linear"
     for party in COLUMNS:
         request.fs_params[party].query_datas.extend(["c", "a", "b"])
     body = request.SerializeToString()
     answer = exchange(
-        per_row[0].service_port("alice"),
+        per_row.service_port("alice"),
         "/PredictionService/Predict",
         body,
         headers={"Content-Type": "application/proto"},
@@ -80,20 +80,20 @@ def test_the_answer_as_a_message(per_row: tuple[ClusterFiles, Mapping[str, Party
     assert [[score.value for score in row.scores] for row in message.results] == [[], [11.5], []]
 
 
-def test_the_command_leaves_cells_empty(per_row: tuple[ClusterFiles, Mapping[str, Party]]) -> None:
-    result = sfs_here("predict", per_row[0].paths["alice"], "b", "a", "c")
+def test_the_command_leaves_cells_empty(per_row: ClusterFiles) -> None:
+    result = sfs_here("predict", per_row.paths["alice"], "b", "a", "c")
     assert result.stdout.split() == ["id,score", "b,", "a,11.5", "c,"]
     assert "2 of 3 ids have no scores" in result.stderr
-    assert sfs_here("predict", per_row[0].paths["alice"], "b", "c").stdout.split() == ["id", "b", "c"]
+    assert sfs_here("predict", per_row.paths["alice"], "b", "c").stdout.split() == ["id", "b", "c"]
 
 
-def test_a_requester_that_did_not_announce_it_gets_an_error(per_row: tuple[ClusterFiles, Mapping[str, Party]]) -> None:
+def test_a_requester_that_did_not_announce_it_gets_an_error(per_row: ClusterFiles) -> None:
     """As one that runs the reference, whatever its callers put into headers."""
     request = apis_pb2.ExecuteRequest(requester_id="bob")
     request.service_spec.id = "linear"
     request.feature_source.type = apis_pb2.FS_SERVICE
     request.feature_source.fs_param.query_datas.extend(["a", "b"])
-    port = per_row[0].communication_port("alice")
+    port = per_row.communication_port("alice")
     headers = {"Content-Type": "application/proto"}
 
     def status() -> Any:
@@ -103,6 +103,55 @@ def test_a_requester_that_did_not_announce_it_gets_an_error(per_row: tuple[Clust
     assert status().status.code == 3
     request.header.data["sfs-per-row"] = "1"
     assert dict(status().header.data) == {"sfs-missing-rows": "01"}
+
+
+@pytest.mark.parametrize("protocol", ["baidu_std", "http", "http:proto", "h2:grpc"])
+def test_what_the_other_party_gets_does_not_depend_on_which_rows_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    """Nor does what the caller gets depend on who lacks them: with joined and cached sources, and precomputed rows."""
+    columns = {"alice": {"x": [1.0, 2.0], "z": [100.0, 200.0]}, "bob": {"y": [10.0, 20.0]}}
+    files = linear_files(tmp_path, ["a", "c"], columns, link={"protocol": protocol})
+    ages = write_csv(tmp_path / "ages.csv", IDS[:3], {"x": [1.0, 5.0, 2.0]})
+    incomes = write_csv(tmp_path / "incomes.csv", ["a", "c"], {"z": [100.0, 200.0]})
+    alice, bob = (files.configs[party]["services"][0]["features"] for party in columns)
+    del alice["source"]
+    alice |= {"missing": "per_row", "cache": {"ttl": "1 min", "missing_ttl": 60}}
+    alice["sources"] = [
+        {"source": {"name": "csv", "path": str(ages)}, "features": ["x"]},
+        {"source": {"name": "csv", "path": str(incomes)}},
+    ]
+    bob |= {"missing": "per_row", "precompute": {}}
+    calls: list[bytes] = []
+    execute = ExecuteHandler.__call__
+
+    def recorded(self: ExecuteHandler, body: bytes, info: CallInfo) -> Any:
+        calls.append(body)
+        return execute(self, body, info)
+
+    monkeypatch.setattr(ExecuteHandler, "__call__", recorded)
+    with serving_here(files):
+        for requester, other in (("alice", "bob"), ("bob", "alice")):
+            answers, sent = [], []
+            for lacking in ([], [requester], [other], [requester, other]):
+                for _ in range(2):  # the second time from the cache, and from what was precomputed
+                    calls.clear()
+                    ids = {party: ["a", "b" if party in lacking else "c"] for party in columns}
+                    answer = ask(files, requester, ids, trace="0af7651916cd43dd8448eb211c80319c")
+                    assert scores(answer) == [111.5, None if lacking else 222.5]
+                    answers.append(answer.body)
+                    (body,) = calls
+                    sent.append((other in lacking, body))
+            assert len(set(answers[2:])) == 1
+            for asked_for_b in (False, True):
+                bodies = [body for with_b, body in sent if with_b is asked_for_b]
+                assert len(bodies) == 4
+                assert len(set(map(sorted_bytes, bodies))) == 1
+
+
+def sorted_bytes(body: bytes) -> bytes:
+    """Whatever the order in which a map was written."""
+    return bytes(sorted(body))
 
 
 @pytest.mark.parametrize("policy", [{}, {"missing": "default", "defaults": {"y": 0.25}}])
@@ -133,7 +182,7 @@ def test_default_values_are_checked_at_load(tmp_path: Path) -> None:
         ({"x": "much"}, "the default of feature 'x' is no double"),
     ):
         files = files_without(tmp_path, {"alice": {"missing": "default", "defaults": defaults}})
-        result = sfs("check", files.write("alice"))
+        result = sfs_here("check", files.write("alice"))
         assert result.returncode == 1
         assert message in result.stderr
 
@@ -177,13 +226,13 @@ def test_several_sources_with_a_cache_and_defaults(tmp_path: Path) -> None:
             assert scores(ask(files, "alice", ["a", "b"])) == [12.0, 222.5]
         assert scores(ask(files, "bob", ["b"])) == [222.5]
     features["sources"][1]["features"] = ["w"]
-    result = sfs("check", files.write("alice"))
+    result = sfs_here("check", files.write("alice"))
     assert "no source gives 1 feature(s) of the model, 'x' is one" in result.stderr
     lines = files.paths["alice"].read_text().splitlines()
     line = 1 + next(i for i, text in enumerate(lines) if '"sources"' in text)
     assert f"alice.json:{line} features.sources" in result.stderr
     features["sources"][1]["features"] = ["x", "z"]
-    result = sfs("check", files.write("alice"))
+    result = sfs_here("check", files.write("alice"))
     assert result.returncode == 1
     assert "several sources are to give z" in result.stderr
     assert "alice.json:" in result.stderr
