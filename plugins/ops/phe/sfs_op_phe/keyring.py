@@ -88,14 +88,14 @@ class Keyring:
     @cached_property
     def own_noise(self) -> Stock[mpz]:
         """Random encryptions of zero under the own key."""
-        return self._noise_stock(self.own)
+        return self._noise_stock(self.secret)
 
     @cached_property
     def their_noise(self) -> Stock[mpz]:
         """Random encryptions of zero under the peer's key."""
         return self._noise_stock(self.theirs)
 
-    def _noise_stock(self, key: PublicKey) -> Stock[mpz]:
+    def _noise_stock(self, key: PublicKey | SecretKey) -> Stock[mpz]:
         workers = self.workers
         return Stock(lambda count: key.noises(count, workers), self._stock_limit, 16 * max(workers.count, 1))
 

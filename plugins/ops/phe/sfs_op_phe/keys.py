@@ -9,7 +9,7 @@ results are ready for the wire without a conversion of their own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final
 
 from gmpy2 import invert, mpz
@@ -20,7 +20,16 @@ from .powers import random_powers
 from .wire import WireError
 from .workers import Workers
 
-__all__ = ["DEFAULT_DIGIT_BITS", "DIGIT_SIZES", "LEAST_BITS", "MOST_BITS", "KeyFormatError", "PublicKey", "SecretKey"]
+__all__ = [
+    "DEFAULT_DIGIT_BITS",
+    "DIGIT_SIZES",
+    "LEAST_BITS",
+    "MOST_BITS",
+    "KeyFormatError",
+    "PublicKey",
+    "SecretKey",
+    "made_together",
+]
 
 DEFAULT_DIGIT_BITS: Final = 60
 """Digit size of the integer library that the reference uses."""
@@ -48,6 +57,7 @@ class PublicKey(ABC):
         modulus: of ciphertexts.
         digit_bits: digit size of the Montgomery form.
         limit: plaintexts lie in -limit … limit.
+        form: what turns a residue into its representative.
         unform: what turns a representative into its residue.
     """
 
@@ -59,12 +69,13 @@ class PublicKey(ABC):
     modulus: mpz
     digit_bits: int
     limit: mpz
+    form: mpz
     unform: mpz
 
     def _set_modulus(self, modulus: mpz, digit_bits: int) -> None:
         self.modulus, self.digit_bits = modulus, digit_bits
-        self._form = self._form_of(digit_bits)
-        self.unform = invert(self._form, modulus)
+        self.form = self._form_of(digit_bits)
+        self.unform = invert(self.form, modulus)
 
     def _form_of(self, digit_bits: int) -> mpz:
         digits = -(-self.modulus.bit_length() // digit_bits)
@@ -116,16 +127,13 @@ class PublicKey(ABC):
 
     def noises(self, count: int, workers: Workers | None = None) -> list[mpz]:
         """Fresh random encryptions of zero, as representatives; many are made by all workers together."""
-        recipe = (self._noise_base, self.modulus, self._noise_bytes, self._form)
-        if workers is None or count < _LEAST_SHARED:
-            return random_powers(*recipe, count)
-        portion = max(_LEAST_SHARED // 2, -(-count // max(workers.count, 1)))
-        counts = [min(portion, count - start) for start in range(0, count, portion)]
-        return [item for part in workers.map(random_powers, [(*recipe, number) for number in counts]) for item in part]
+        return made_together(
+            random_powers, (self._noise_base, self.modulus, self._noise_bytes, self.form), count, workers
+        )
 
     def enter(self, residue: mpz) -> mpz:
         """The representative of a residue."""
-        return residue * self._form % self.modulus
+        return residue * self.form % self.modulus
 
     def leave(self, representative: mpz) -> mpz:
         """The residue of a representative."""
@@ -153,6 +161,22 @@ class SecretKey(ABC):
     def to_bytes(self) -> bytes:
         """The key as HEU writes it."""
 
+    def noises(self, count: int, workers: Workers | None = None) -> list[mpz]:
+        """Fresh random encryptions of zero under the public key, as representatives; faster than from that alone where
+        a scheme allows it. Workers are then told what they need of the secret key."""
+        return self.public.noises(count, workers)
+
     @abstractmethod
     def decrypt(self, representatives: Sequence[mpz]) -> list[int]:
         """The signed message of each ciphertext, given as representatives. Other threads run meanwhile."""
+
+
+def made_together(
+    make: Callable[..., list[mpz]], recipe: tuple[object, ...], count: int, workers: Workers | None
+) -> list[mpz]:
+    """What a function makes of a recipe and a number of items; where these are many, by all workers together."""
+    if workers is None or count < _LEAST_SHARED:
+        return make(*recipe, count)
+    portion = max(_LEAST_SHARED // 2, -(-count // max(workers.count, 1)))
+    counts = [min(portion, count - start) for start in range(0, count, portion)]
+    return [item for part in workers.map(make, [(*recipe, number) for number in counts]) for item in part]

@@ -9,9 +9,10 @@ from typing import Final
 
 from gmpy2 import gcd, invert, is_prime, mpz, next_prime, powmod
 
-from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey
-from .powers import FixedBase, equal_powers
+from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey, made_together
+from .powers import FixedBase, equal_powers, fixed_base
 from .wire import Reader, integer_from_bytes, integer_to_bytes, tagged, write_array, write_text, write_unsigned
+from .workers import Workers
 
 __all__ = ["OuPublicKey", "OuSecretKey", "generate_ou_keys"]
 
@@ -107,6 +108,14 @@ class OuSecretKey(SecretKey):
             raise KeyFormatError("the OU secret key does not decrypt what the public key encrypts")
         self._slope_inverse = invert(slope, p)
         self._unform = public.unform % self._square
+        self._recipe = (
+            public.h % self._square,
+            t,
+            self._square,
+            q,
+            gcd((p - 1) // t * public.n, q - 1),
+            public.form,
+        )
 
     @classmethod
     def from_payload(cls, payload: bytes, public: OuPublicKey) -> OuSecretKey:
@@ -131,6 +140,10 @@ class OuSecretKey(SecretKey):
         numbers = (p, self._q, self._t, self._slope_inverse, p * p, p // 2, self.public.n)
         return tagged(write_array(7) + b"".join(write_text(integer_to_bytes(n)) for n in numbers), self.public.scheme)
 
+    def noises(self, count: int, workers: Workers | None = None) -> list[mpz]:
+        """Fresh random encryptions of zero, distributed as H itself is, in half of the time; see `random_zeros`."""
+        return made_together(random_zeros, self._recipe, count, workers)
+
     def decrypt(self, representatives: Sequence[mpz]) -> list[int]:
         """The signed messages, by one power modulo p^2 each."""
         p, square, half = self._p, self._square, self._p // 2
@@ -140,6 +153,36 @@ class OuSecretKey(SecretKey):
             message = (power - 1) // p * self._slope_inverse % p
             messages.append(int(message - p if message > half else message))
         return messages
+
+
+def random_zeros(h: mpz, t: mpz, square: mpz, q: mpz, index: mpz, form: mpz, count: int) -> list[mpz]:
+    """Random encryptions of zero, as representatives, by whoever knows the secret key.
+
+    Each is g^(n u) mod n for a random g of its own, as the public key's H is one, found by its two remainders. Modulo
+    p^2 these powers are those of H, of which there are t. Modulo q they are all powers with the exponent
+    gcd(n u, q - 1), so that any random number leads to one, without a table and more random than a power of H.
+
+    Args:
+        h: H mod p^2.
+        t: its order there.
+        square: p^2.
+        q: the other factor of n.
+        index: gcd(n u, q - 1).
+        form: the factor that makes a residue a representative.
+        count: how many.
+    """
+    inverse = invert(square, q)
+    in_q = form * inverse % q
+    start = form % square
+    num_bytes, random_bytes = -(-t.bit_length() // 8), q.bit_length() // 8 + 9
+    table = fixed_base(h, square, num_bytes)
+    zeros = []
+    for _ in range(count):
+        exponent = secrets.randbelow(int(t)).to_bytes(num_bytes, "little")
+        left = table.times_power_of_bytes(start, exponent)
+        right = powmod(mpz.from_bytes(secrets.token_bytes(random_bytes)), index, q)
+        zeros.append(left + (right * in_q - left * inverse) % q * square)
+    return zeros
 
 
 def generate_ou_keys(bits: int = 2048) -> OuSecretKey:

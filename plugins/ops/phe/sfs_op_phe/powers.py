@@ -11,7 +11,7 @@ from typing import Final
 
 from gmpy2 import invert, mpz, powmod, powmod_base_list
 
-__all__ = ["FixedBase", "equal_powers", "inverses", "product_of_powers", "random_powers", "signed_digits"]
+__all__ = ["FixedBase", "equal_powers", "fixed_base", "inverses", "product_of_powers", "random_powers", "signed_digits"]
 
 _BASES_PER_THREAD: Final = 8
 _OBJECT_BYTES: Final = 48  # what Python needs around a number, and a list for its place
@@ -75,13 +75,14 @@ class FixedBase:
 
 
 @lru_cache(8)
-def _table(base: mpz, modulus: mpz, num_bytes: int) -> FixedBase:
+def fixed_base(base: mpz, modulus: mpz, num_bytes: int) -> FixedBase:
+    """A table of a base, made once."""
     return FixedBase(base, modulus, num_bytes)
 
 
 def random_powers(base: mpz, modulus: mpz, num_bytes: int, factor: mpz, count: int) -> list[mpz]:
     """`factor` times powers of a base with random exponents of `num_bytes` bytes; the base's table is kept."""
-    table = _table(base, modulus, num_bytes)
+    table = fixed_base(base, modulus, num_bytes)
     return [table.times_power_of_bytes(factor, secrets.token_bytes(num_bytes)) for _ in range(count)]
 
 
