@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from .base import PheOperator
 from .keyring import Keyring
 from .matrices import PlainMatrix, read_plain_matrix, write_cipher_matrix
 from .selections import seal_selections
-from .trees import NO_NODE, Node, leaves_left, read_splits
+from .trees import NO_NODE, Node, inseparable, leaves_left, read_splits
 from .wire import WireError
 
 __all__ = ["PheTreeSelect", "read_shares"]
@@ -26,6 +27,9 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
 
     The party that was asked for scores encrypts a 0 or 1 per leaf, and its share of the weight of each leaf that is
     left. The other party seals its selection, which only itself will need. A party without nodes leaves all leaves.
+
+    Leaves between which only the other party's splits decide have one and the same encrypted 0 or 1: that these are
+    equal is known from the tree, and is so for all rows.
     """
 
     input_feature_names: list[str] = attr("Names of this party's features.")
@@ -89,9 +93,11 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
 
     def make_tables(self, keyring: Keyring) -> None:
         """Work out what each leaf's share is under the own key, but for its noise."""
-        self._row_items = len(self._shares.items) * (2 if self._splits is not None else 1)
-        self.row_bytes = self._row_items * keyring.own.item_bytes
-        keyring.own_noise.reserve(self._row_items)
+        num_leaves = len(self._shares.items)
+        self._first_alike = [] if self._splits is None else inseparable(self._splits, num_leaves)
+        self._row_noises = num_leaves + len(set(self._first_alike))
+        self.row_bytes = (num_leaves + len(self._first_alike)) * keyring.own.item_bytes
+        keyring.own_noise.reserve(self._row_noises)
         self._one = keyring.own.power(1)
         self._share_powers = [keyring.own.power(share) for share in self._shares.items]
 
@@ -129,7 +135,7 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
 
     def noise_of(self, context: ComputeContext, num_rows: int) -> int:
         """How many random encryptions of zero a table takes."""
-        return num_rows * self._row_items if context.requester == self.keyring.party else 0
+        return num_rows * self._row_noises if context.requester == self.keyring.party else 0
 
     def table(
         self,
@@ -144,20 +150,23 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         if context.requester != keyring.party:
             token = seal_selections(selections, num_leaves, self.node.name, keyring)
             return Batch(self._output, 1, rows=[(token, b"", keyring.party)])
-        selects = b"" if self._splits is None else self._encrypted(selections, [self._one] * num_leaves, noises)
-        shares = self._encrypted(selections, self._share_powers, noises)
-        return Batch(self._output, 1, rows=[(selects, shares, keyring.party)])
+        shares = [self._encrypted(leaf, power, selections, noises) for leaf, power in enumerate(self._share_powers)]
+        # As many columns as differ; in the matrix, some of them stand more than once.
+        bits = {leaf: self._encrypted(leaf, self._one, selections, noises) for leaf in dict.fromkeys(self._first_alike)}
+        selects = self._matrix([bits[leaf] for leaf in self._first_alike], num_rows) if bits else b""
+        return Batch(self._output, 1, rows=[(selects, self._matrix(shares, num_rows), keyring.party)])
 
-    def _encrypted(self, selections: list[int], powers: list[mpz], noises: Iterator[mpz]) -> bytes:
-        """Matrix rows x leaves: what `powers` has for a selected leaf, else zero; encrypted."""
-        own = self.keyring.own
-        modulus = own.modulus
-        items = [
+    def _encrypted(self, leaf: int, power: mpz, selections: Sequence[int], noises: Iterator[mpz]) -> list[mpz]:
+        """For each row what `power` stands for where the leaf is selected, else zero; encrypted."""
+        modulus, fresh = self.keyring.own.modulus, islice(noises, len(selections))
+        return [
             noise * power % modulus if selection >> leaf & 1 else noise
-            for leaf, power in enumerate(powers)
-            for selection, noise in zip(selections, noises, strict=False)  # in this order, or a noise more is taken
+            for selection, noise in zip(selections, fresh, strict=True)
         ]
-        return write_cipher_matrix(len(selections), len(powers), 2, items, own)
+
+    def _matrix(self, columns: Sequence[Sequence[mpz]], num_rows: int) -> bytes:
+        items = chain.from_iterable(columns)
+        return write_cipher_matrix(num_rows, len(columns), 2, items, self.keyring.own)
 
 
 class _FusedSelects:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sfs_core import GraphError
 
-__all__ = ["NO_NODE", "Node", "Split", "leaves_left", "read_splits"]
+__all__ = ["NO_NODE", "Node", "Split", "inseparable", "leaves_left", "read_splits"]
 
 NO_NODE: Final = -1
 """Id of a child that does not exist."""
@@ -103,3 +103,12 @@ def leaves_left(
         keep_left, keep_right = ~split.right, ~split.left
         left = [old & (keep_left if is_left else keep_right) for old, is_left in zip(left, goes_left, strict=True)]
     return left
+
+
+def inseparable(splits: Sequence[Split], num_leaves: int) -> list[int]:
+    """For each leaf the first one that this party's splits never tell apart from it: both are left, or neither is."""
+    first: dict[tuple[int, ...], int] = {}
+    sides = [
+        tuple((split.left >> leaf & 1) - (split.right >> leaf & 1) for split in splits) for leaf in range(num_leaves)
+    ]
+    return [first.setdefault(side, leaf) for leaf, side in enumerate(sides)]

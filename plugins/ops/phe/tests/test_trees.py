@@ -58,6 +58,14 @@ class Tree:
             "weight_shard": self.shards[party],
         }
 
+    def paths(self, party):
+        """For each leaf the party's decisions that lead to it."""
+        found = {0: ()}
+        for node, (owner, _, _, child) in sorted(self.splits.items()):
+            for side in (0, 1):
+                found[child + side] = found[node] + (((node, side),) if owner == party else ())
+        return [found[leaf] for leaf in self.leaves]
+
     def weight(self, rows, i):
         node = 0
         while node in self.splits:
@@ -70,7 +78,7 @@ class Ensemble:
     """Both parties' operators for some trees."""
 
     def __init__(self, parties, trees, *, empty=""):
-        merge = COLUMNS | {"output_col_name": "weight"}
+        self.trees, merge = trees, COLUMNS | {"output_col_name": "weight"}
         self.select, self.merge, self.total, self.predict = {}, {}, {}, {}
         for party in ("alice", "bob"):
             self.select[party] = [
@@ -146,7 +154,8 @@ def test_scores_are_those_of_plain_trees(parties, requester, fused):
 
 def test_trees_over_the_same_features_are_selected_at_once(parties):
     """With noise taken once for all, as much as the trees take one by one, and no item twice."""
-    same, other_features = [Tree(3, seed).attributes("alice") | {"node": f"s{seed}"} for seed in range(3)], Tree(2, 7)
+    trees, other_features = [Tree(3, seed) for seed in range(3)], Tree(2, 7)
+    same = [tree.attributes("alice") | {"node": f"s{seed}"} for seed, tree in enumerate(trees)]
     odd = other_features.attributes("alice") | {"input_feature_names": ["x", "y", "z"], "node": "odd"}
     selects = [parties.make("alice", PheTreeSelect, (), **attributes) for attributes in (*same[:2], odd, same[2])]
     keyring = selects[0].keyring
@@ -159,7 +168,7 @@ def test_trees_over_the_same_features_are_selected_at_once(parties):
         tables = fusion.compute(context("alice", "alice"), features(selects[0], rows))
         sizes = [sum(len(cell) for cell in table.rows()[0][:2]) / len(rows) for table in tables]
         assert sizes == pytest.approx([each.row_bytes for each in (*selects[:2], selects[3])], rel=0.05)
-        assert taken == [3 * 2 * 3 * 4]
+        assert taken == [4 * sum(3 + len(set(tree.paths("alice"))) for tree in trees)]
         fusion.compute(context("alice", "bob"), features(selects[0], rows))
         assert len(taken) == 1  # where nothing is encrypted, no noise is needed
     finally:
@@ -281,15 +290,22 @@ def test_selections_cannot_be_read_nor_told_apart(ensemble):
 
 
 def test_every_ciphertext_has_noise_of_its_own(ensemble, parties):
-    """Finding 6: quotients of rows or leaves would be free of randomness."""
+    """Finding 6: quotients of rows or leaves would be free of randomness.
+
+    Only where the tree itself tells that two bits are equal, one ciphertext stands for both.
+    """
     own, theirs = ensemble.selects("alice", {p: [rows[0]] * 4 for p, rows in ROWS.items()})[0]
     key, secret = parties.key("alice"), parties.secrets["alice"]
     cells = [*own.rows()[0][:2], merge(ensemble, [own, theirs]).rows()[0][0]]
     for cell in cells:
         items = read_cipher_matrix(cell, key).items
         noises = {key.leave(i) * key.power(-m) % key.n for i, m in zip(items, secret.decrypt(items), strict=True)}
-        assert len(noises) == len(items)
+        paths = ensemble.trees[0].paths("alice") if cell is cells[0] else range(len(items) // 4)
+        assert len(noises) == 4 * len(set(paths))
         assert 1 not in noises
+    assert 1 < len(set(ensemble.trees[0].paths("alice"))) < 6
+    columns = [tuple(read_matrix(cells[0]).items[4 * leaf : 4 * leaf + 4]) for leaf in range(6)]
+    assert len(set(zip(columns, ensemble.trees[0].paths("alice"), strict=True))) == len(set(columns))
 
 
 def test_peer_s_cells_that_do_not_fit(ensemble, parties):
