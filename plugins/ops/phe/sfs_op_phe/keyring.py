@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from gmpy2 import mpz
@@ -24,6 +25,9 @@ from .wire import WireError
 from .workers import workers_of
 
 __all__ = ["Keyring", "keyring_of"]
+
+_MOST_BEGUN: Final = 64
+"""Decryptions that wait for their request to go on; those of requests that failed are dropped in the end."""
 
 
 class Keyring:
@@ -61,6 +65,7 @@ class Keyring:
         self._stock_limit = config.noise_stock
         self.table_memory = config.table_memory
         self.progress = cluster.progress
+        self._begun: dict[tuple[mpz, ...], Callable[[], list[int]]] = {}
 
     def decrypt(self, representatives: Sequence[mpz], bits: int, what: str) -> list[int]:
         """The messages of ciphertexts under the own key.
@@ -73,10 +78,18 @@ class Keyring:
         Raises:
             SfsError: a message is longer (code 3); the detail says where another digit size explains it.
         """
-        numbers = self.secret.decrypt(representatives)
+        begun = self._begun.pop(tuple(representatives), None)
+        numbers = begun() if begun else self.secret.decrypt(representatives)
         if not are_short(numbers, bits):
             raise out_of_range(what, self._digit_detail(representatives[0], bits))
         return numbers
+
+    def begin_decrypting(self, representatives: Sequence[mpz]) -> None:
+        """Begin with what `decrypt` will be asked for later, while this party waits for its peer."""
+        self._begun[tuple(representatives)] = self.secret.begin_decrypting(representatives)
+        with suppress(KeyError, RuntimeError):  # where others do the same
+            while len(self._begun) > _MOST_BEGUN:
+                del self._begun[next(iter(self._begun))]
 
     def _digit_detail(self, representative: mpz, bits: int) -> str:
         for digit_bits in DIGIT_SIZES:

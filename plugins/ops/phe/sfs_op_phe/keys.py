@@ -166,9 +166,13 @@ class SecretKey(ABC):
         a scheme allows it. Workers are then told what they need of the secret key."""
         return self.public.noises(count, workers)
 
-    @abstractmethod
     def decrypt(self, representatives: Sequence[mpz]) -> list[int]:
         """The signed message of each ciphertext, given as representatives. Other threads run meanwhile."""
+        return self.begin_decrypting(representatives)()
+
+    @abstractmethod
+    def begin_decrypting(self, representatives: Sequence[mpz]) -> Callable[[], list[int]]:
+        """Let other threads begin with it; calling the result waits for the messages."""
 
 
 def made_together(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
 
 from gmpy2 import gcd, invert, is_prime, mpz, next_prime, powmod
 
 from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey, made_together
-from .powers import FixedBase, equal_powers, fixed_base
+from .powers import FixedBase, begin_equal_powers, fixed_base
 from .wire import Reader, integer_from_bytes, integer_to_bytes, tagged, write_array, write_text, write_unsigned
 from .workers import Workers
 
-__all__ = ["OuPublicKey", "OuSecretKey", "generate_ou_keys"]
+__all__ = ["OuPublicKey", "OuSecretKey", "generate_ou_keys", "random_zeros"]
 
 _TABLE_BYTES: Final = 24
 """Messages of up to 192 bits are encrypted by table."""
@@ -144,15 +144,17 @@ class OuSecretKey(SecretKey):
         """Fresh random encryptions of zero, distributed as H itself is, in half of the time; see `random_zeros`."""
         return made_together(random_zeros, self._recipe, count, workers)
 
-    def decrypt(self, representatives: Sequence[mpz]) -> list[int]:
-        """The signed messages, by one power modulo p^2 each."""
-        p, square, half = self._p, self._square, self._p // 2
+    def begin_decrypting(self, representatives: Sequence[mpz]) -> Callable[[], list[int]]:
+        """By one power modulo p^2 each."""
+        square = self._square
         residues = [r % square * self._unform % square for r in representatives]
-        messages = []
-        for power in equal_powers(residues, self._t, square):
-            message = (power - 1) // p * self._slope_inverse % p
-            messages.append(int(message - p if message > half else message))
-        return messages
+        powers = begin_equal_powers(residues, self._t, square)
+        return lambda: [self._message(power) for power in powers()]
+
+    def _message(self, power: mpz) -> int:
+        p = self._p
+        message = (power - 1) // p * self._slope_inverse % p
+        return int(message - p if message > p // 2 else message)
 
 
 def random_zeros(h: mpz, t: mpz, square: mpz, q: mpz, index: mpz, form: mpz, count: int) -> list[mpz]:

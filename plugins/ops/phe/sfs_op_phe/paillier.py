@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gmpy2 import gcd, invert, is_prime, lcm, mpz, next_prime, powmod
 
 from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey
-from .powers import equal_powers
+from .powers import begin_equal_powers
 from .wire import Reader, integer_from_bytes, integer_to_bytes, tagged, write_array, write_text
 
 __all__ = ["PaillierPublicKey", "PaillierSecretKey", "generate_paillier_keys"]
@@ -109,21 +109,24 @@ class PaillierSecretKey(SecretKey):
         numbers = (exponent, invert(exponent, self.public.n), self._p, self._q)
         return tagged(write_array(4) + b"".join(write_text(integer_to_bytes(n)) for n in numbers), self.public.scheme)
 
-    def decrypt(self, representatives: Sequence[mpz]) -> list[int]:
-        """The signed messages, by one power each modulo p^2 and q^2, joined by the Chinese remainder theorem."""
-        p, n = self._p, self.public.n
+    def begin_decrypting(self, representatives: Sequence[mpz]) -> Callable[[], list[int]]:
+        """By one power each modulo p^2 and q^2, joined by the Chinese remainder theorem."""
         residues = [self.public.leave(representative) for representative in representatives]
-        in_p, in_q = (self._half(residues, *half) for half in self._halves)
-        messages = []
-        for mod_p, mod_q in zip(in_p, in_q, strict=True):
-            message = mod_p + p * ((mod_q - mod_p) * self._p_inverse % self._q)
-            messages.append(int(message - n if message > n // 2 else message))
-        return messages
+        in_p, in_q = (
+            begin_equal_powers([residue % square for residue in residues], prime - 1, square)
+            for prime, square, _ in self._halves
+        )
+        return lambda: list(map(self._message, in_p(), in_q()))
 
-    @staticmethod
-    def _half(residues: Sequence[mpz], prime: mpz, square: mpz, inverse: mpz) -> list[mpz]:
-        powers = equal_powers([residue % square for residue in residues], prime - 1, square)
-        return [(power - 1) // prime * inverse % prime for power in powers]
+    def _message(self, in_p: mpz, in_q: mpz) -> int:
+        """The message whose remainders follow from a ciphertext's powers modulo p^2 and q^2."""
+        mod_p, mod_q = (
+            (power - 1) // prime * inverse % prime
+            for power, (prime, _, inverse) in zip((in_p, in_q), self._halves, strict=True)
+        )
+        n = self.public.n
+        message = mod_p + self._p * ((mod_q - mod_p) * self._p_inverse % self._q)
+        return int(message - n if message > n // 2 else message)
 
 
 def _quotient(residue: mpz, prime: mpz) -> mpz:

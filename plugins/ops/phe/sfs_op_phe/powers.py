@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import Final
 
 from gmpy2 import invert, mpz, powmod, powmod_base_list
 
-__all__ = ["FixedBase", "equal_powers", "fixed_base", "inverses", "product_of_powers", "random_powers", "signed_digits"]
+__all__ = [
+    "FixedBase",
+    "begin_equal_powers",
+    "fixed_base",
+    "inverses",
+    "product_of_powers",
+    "random_powers",
+    "signed_digits",
+]
 
-_BASES_PER_THREAD: Final = 8
+_BASES_PER_THREAD: Final = 4
 _OBJECT_BYTES: Final = 48  # what Python needs around a number, and a list for its place
 
 
@@ -91,14 +99,15 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="sfs-phe-powers")
 
 
-def equal_powers(bases: Sequence[mpz], exponent: mpz, modulus: mpz) -> list[mpz]:
-    """Each base to the same exponent, spread over the machine's cores; Python's lock is free meanwhile."""
+def begin_equal_powers(bases: Sequence[mpz], exponent: mpz, modulus: mpz) -> Callable[[], list[mpz]]:
+    """Have the machine's cores begin to raise each base to the same exponent; calling the result waits for the powers.
+
+    Python's lock is free meanwhile.
+    """
     portion = max(_BASES_PER_THREAD, -(-len(bases) // (os.cpu_count() or 1)))
     portions = [list(bases[start : start + portion]) for start in range(0, len(bases), portion)]
-    if len(portions) < 2:
-        return list(powmod_base_list(list(bases), exponent, modulus))
-    results = _threads().map(lambda part: powmod_base_list(part, exponent, modulus), portions)
-    return [power for part in results for power in part]
+    begun = [_threads().submit(powmod_base_list, part, exponent, modulus) for part in portions]
+    return lambda: [power for part in begun for power in part.result()]
 
 
 def inverses(values: Sequence[mpz], modulus: mpz) -> list[mpz]:

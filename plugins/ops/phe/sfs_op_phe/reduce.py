@@ -76,4 +76,5 @@ class PheReduce(
         self.require_shape(results, masks.rows, 1, f"{keyring.peer}'s result")
         pairs = zip(results.items, masks.items, strict=True)
         sums = [result * key.power(mask) % key.modulus for result, mask in pairs]
+        keyring.begin_decrypting(sums)  # which PHE_2P_MERGE_Y asks for once the peer has answered
         return write_cipher_matrix(results.rows, 1, 2, sums, key)

@@ -6,15 +6,15 @@ import pickle
 
 import numpy as np
 import pytest
-from gmpy2 import invert, mpz, powmod
+from gmpy2 import gcd, invert, mpz, powmod
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sfs_op_phe.keyring import read_public_key, read_secret_key
 from sfs_op_phe.keys import KeyFormatError
 from sfs_op_phe.numbers import check_scale, decode, encode
-from sfs_op_phe.okamoto_uchiyama import OuPublicKey, generate_ou_keys
+from sfs_op_phe.okamoto_uchiyama import OuPublicKey, OuSecretKey, generate_ou_keys, random_zeros
 from sfs_op_phe.paillier import PaillierPublicKey
-from sfs_op_phe.powers import FixedBase, equal_powers, inverses, product_of_powers, signed_digits
+from sfs_op_phe.powers import FixedBase, begin_equal_powers, inverses, product_of_powers, signed_digits
 from sfs_op_phe.stock import Stock
 from sfs_op_phe.wire import WireError, tagged
 
@@ -69,6 +69,25 @@ def test_keys_come_back(small):
 
 def test_encryptions_differ(small):
     assert len({encrypt(small.public, 1) for _ in range(50)}) == 50
+
+
+def test_own_encryptions_of_zero_are_all_that_the_key_s_h_could_be():
+    p, q, t, u, form = map(mpz, (23, 29, 11, 2, 64))
+    n = p * p * q
+    every = {form * powmod(g, n * u, n) % n for g in range(1, int(n)) if gcd(g, n) == 1}
+    h = next(h for h in (powmod(g, n * u, p * p) for g in range(2, 20)) if h != 1)
+    zeros = random_zeros(h, t, p * p, q, gcd(n * u, q - 1), form, 5000)
+    assert {zero for zero in zeros if zero % q} == every  # 0 modulo q never comes with a q of some length
+    assert len(every) == 11 * 14
+
+
+def test_own_encryptions_of_zero(small):
+    zeros = small.noises(20)
+    assert len(set(zeros)) == 20
+    assert small.decrypt(zeros) == [0] * 20
+    if isinstance(small, OuSecretKey):  # whatever else is modulo p^2 would tell of the key
+        assert {powmod(small.public.leave(zero), small._t, small._square) for zero in zeros} == {1}
+        assert all(0 < zero < small.public.n for zero in zeros)
 
 
 @pytest.mark.parametrize("digit_bits", [60, 64])
@@ -176,7 +195,7 @@ def test_products_of_powers(pairs, copies):
 @pytest.mark.parametrize("count", [0, 1, 7, 100])
 def test_equal_powers_keep_their_order(count):
     bases = [mpz(base) for base in range(2, 2 + count)]
-    assert equal_powers(bases, mpz(12345), MODULUS) == [powmod(base, 12345, MODULUS) for base in bases]
+    assert begin_equal_powers(bases, mpz(12345), MODULUS)() == [powmod(base, 12345, MODULUS) for base in bases]
 
 
 @given(st.integers(-(2**200), 2**200), st.integers(2, 8))

@@ -104,6 +104,22 @@ def test_scores_are_those_of_plain_arithmetic(model, requester):
     np.testing.assert_allclose(model.score(requester, ROWS), expected(ROWS), rtol=1e-6, atol=1e-6)
 
 
+def test_the_requester_decrypts_while_it_waits(model, monkeypatch):
+    partials, own = model.partials("alice", ROWS), context("alice", "alice")
+    kept = model.for_self["alice"].compute(own, partials)
+    decrypted = model.decrypt["bob"].compute(context("bob", "alice"), model.for_peer["alice"].compute(own, partials))
+    keyring = model.merge["alice"].keyring
+    with monkeypatch.context() as patch:
+        patch.setattr(keyring.secret, "decrypt", pytest.fail)
+        scores = model.merge["alice"].compute(own, decrypted, kept).float64(0)
+    np.testing.assert_allclose(scores, expected(ROWS), rtol=1e-6, atol=1e-6)
+    again = model.merge["alice"].compute(own, decrypted, kept).float64(0)  # nothing is left of it
+    assert again.tolist() == scores.tolist()
+    for count in range(100):  # of requests that ended before
+        keyring.begin_decrypting([keyring.own.power(count)])
+    assert len(keyring._begun) == 64
+
+
 def test_scores_with_paillier_keys(paillier_parties):
     dots = {p: dot_attributes(p, WEIGHTS[p], paillier_parties, offset=p == "bob") for p in ("alice", "bob")}
     model = Model(paillier_parties, dots)
