@@ -19,9 +19,10 @@ from gmpy2 import mpz
 from sfs_op_phe.building import encrypt_intercept, encrypt_weights
 from sfs_op_phe.config import PheConfig
 from sfs_op_phe.dot_product import PheDotProduct
-from sfs_op_phe.keyring import Keyring, keyring_of, read_public_key, read_secret_key
+from sfs_op_phe.keyring import Keyring, keyring_of
 from sfs_op_phe.matrices import write_cipher_matrix, write_plain_matrix
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
+from sfs_op_phe.schemes import read_public_key, read_secret_key
 from sfs_op_phe.tree_merge import Terms, sums_of
 
 from sfs_core import Batch, Cluster, ComputeContext, NodeSpec

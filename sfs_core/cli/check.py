@@ -13,6 +13,7 @@ from sfs_core.cli.configs import configs_argument, plugin_directory_option, prin
 from sfs_core.cli.messages import show_error
 from sfs_core.config.loader import LoadedConfig, LoadedService, load
 from sfs_core.errors import SfsError
+from sfs_core.server.keys import check_keys
 from sfs_core.server.loading import CheckedModel, check_model, open_model
 
 __all__ = ["command"]
@@ -26,7 +27,7 @@ __all__ = ["command"]
 def command(
     context: click.Context, configs: tuple[Path, ...], plugin_directories: tuple[Path, ...], connect: bool
 ) -> None:
-    """Check config, plugins, model package and graph; exits with 0 when all is well, else with 1.
+    """Check config, plugins, model package, graph and own keys; exits with 0 when all is well, else with 1.
 
     Model packages are fetched as they would be for serving. No port is opened and no peer is called.
     """
@@ -52,6 +53,7 @@ def _findings(loaded: LoadedConfig, connect: bool) -> Iterator[str]:
         for service in loaded.services:
             try:
                 checked = check_model(loaded, service, pool)
+                check_keys(loaded.config.party, checked.graph)
                 yield _summary(service, checked)
                 if connect and checked.lookup.source is not None:
                     _connect(loaded, service, checked, pool)

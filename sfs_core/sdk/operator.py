@@ -333,6 +333,14 @@ class Operator(ABC):
             GraphError: the node cannot work.
         """
 
+    def check_keys(self, cluster: Cluster) -> None:
+        """Check this party's own keys, when its model is loaded and in `sfs check`: nothing is known of other parties
+        yet, `cluster` has this one alone. Operators that need no keys leave it out.
+
+        Raises:
+            GraphError: with these keys, `prepare` could not succeed.
+        """
+
     def prepare(self, cluster: Cluster) -> None:
         """Make what needs the other parties' keys; called once, before the first `compute`, in a thread: it may take
         seconds. Operators that need no keys leave it out.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from sfs_core.errors import GraphError, SfsError
 from sfs_core.model.graph import Graph
+from sfs_core.model.validation import CheckedGraph
 from sfs_core.proto.serving_pb2 import ModelInfo
 from sfs_core.sdk.operator import Cluster, Operator
 
-__all__ = ["Preparation", "cluster_of", "prepare_operators"]
+__all__ = ["Preparation", "check_keys", "cluster_of", "prepare_operators"]
 
 logger = logging.getLogger("sfs.load")
 
@@ -93,6 +95,18 @@ def cluster_of(
     )
 
 
+def check_keys(party: str, graph: CheckedGraph) -> None:
+    """Let every operator of a model check this party's own keys, before any other party is asked. Blocks.
+
+    Raises:
+        SfsError: a key is missing or wrong.
+    """
+    cluster = cluster_of(party, graph.graph, {})
+    for name, operator in graph.operators.items():
+        with _named(name, "has no use for this party's keys"):
+            operator.check_keys(cluster)
+
+
 def prepare_operators(
     operators: Mapping[str, Operator], cluster: Cluster, preparation: Preparation | None = None
 ) -> None:
@@ -104,12 +118,19 @@ def prepare_operators(
     """
     preparation = preparation or Preparation("", len(operators))
     for name, operator in operators.items():
-        try:
+        with _named(name, "cannot be prepared"):
             operator.prepare(cluster)
-        except SfsError as error:
-            error.node = error.node or name
-            raise
-        except Exception as error:  # the text may hold anything: only its kind is told
-            raise GraphError(f"the operator cannot be prepared ({type(error).__name__})", node=name) from error
         preparation.finished_one()
     preparation.finish()
+
+
+@contextmanager
+def _named(node: str, failure: str) -> Iterator[None]:
+    """Let errors say which operator has them; of its own failures, whose text may hold anything, only the kind."""
+    try:
+        yield
+    except SfsError as error:
+        error.node = error.node or node
+        raise
+    except Exception as error:
+        raise GraphError(f"the operator {failure} ({type(error).__name__})", node=node) from error

@@ -20,6 +20,7 @@ from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.server.agreement import Agreements
 from sfs_core.server.desired import Package, ServicePlan, with_package
 from sfs_core.server.handshake import Patience
+from sfs_core.server.keys import check_keys
 from sfs_core.server.loading import check_model, open_model
 from sfs_core.server.orders import Order, Outcome, ServiceStatus, VersionStatus
 from sfs_core.server.served import ServedModel, ServedModels
@@ -180,6 +181,7 @@ class ModelVersions:
     async def _load(self, service: LoadedService) -> ServedModel:
         loop = asyncio.get_running_loop()
         checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool, self._metrics)
+        await loop.run_in_executor(None, check_keys, self._loaded.config.party, checked.graph)
         return await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool, self._metrics)
 
     def _announce(self, service: str) -> None:

@@ -12,6 +12,7 @@ from .config import PheConfig
 from .keyring import Keyring, keyring_of
 from .matrices import CipherItems, CipherMatrix, PlainMatrix, cells_of
 from .numbers import check_scale
+from .own_keys import own_keys
 from .wire import WireError
 
 __all__ = ["PheOperator", "read_from"]
@@ -25,6 +26,15 @@ class PheOperator(Operator):
     heavy = True
     discloses = "values that are encrypted or masked"
     _keyring: Keyring | None = None
+
+    def check_keys(self, cluster: Cluster) -> None:
+        """Check this party's keys and scale.
+
+        Raises:
+            GraphError: they cannot be served, do not belong together, or one is missing (code 7).
+        """
+        check_scale(cluster.encode_scale)
+        own_keys(cluster, self.config)
 
     def prepare(self, cluster: Cluster) -> None:
         """Take the keys, and make tables from them.

@@ -13,15 +13,14 @@ from weakref import WeakKeyDictionary
 
 from gmpy2 import mpz
 
-from sfs_core import Cluster, ErrorCode, GraphError
+from sfs_core import Cluster, GraphError
 
 from .config import PheConfig
 from .keys import DIGIT_SIZES, PublicKey, SecretKey
 from .numbers import MASK_BITS, are_short, out_of_range
-from .schemes import fingerprint, read_public_key, read_secret_key
+from .own_keys import own_keys, public_key_of
 from .stock import Stock
 from .tokens import TokenBox
-from .wire import WireError
 from .workers import workers_of
 
 __all__ = ["Keyring", "keyring_of"]
@@ -51,15 +50,15 @@ class Keyring:
         if len(others) != 1:
             raise GraphError(f"encrypted models are for two parties, the cluster has {len(cluster.parties)}")
         self.party, self.peer, self.scale = cluster.party, others[0], cluster.encode_scale
-        self.own = self._public(cluster, self.party, config.digit_bits)
-        self.theirs = self._public(cluster, self.peer, config.digit_bits)
+        self.secret = own_keys(cluster, config)
+        self.own = self.secret.public
+        self.theirs = public_key_of(cluster, self.peer, config.digit_bits)
         if self.own.scheme != self.theirs.scheme:
             raise GraphError(
                 f"{self.party}'s keys are of scheme {self.own.scheme_name}, {self.peer}'s of {self.theirs.scheme_name}"
             )
         if self.own.n == self.theirs.n:
             raise GraphError("both parties have the same key pair", hint="each party serves its own package")
-        self.secret = self._secret(cluster, config)
         self.tokens = TokenBox(self.secret.to_bytes())
         self.workers = workers_of((os.cpu_count() or 1) if config.workers is None else config.workers)
         self._stock_limit = config.noise_stock
@@ -122,47 +121,6 @@ class Keyring:
             return [(m, noise * key.power(m) % key.modulus) for m, noise in zip(masks, key.noises(count), strict=True)]
 
         return Stock(make, self._stock_limit)
-
-    def _secret(self, cluster: Cluster, config: PheConfig) -> SecretKey:
-        """This party's secret key: of its package, else the one of the config that belongs to its public key."""
-        if cluster.secret_key:
-            try:
-                return read_secret_key(cluster.secret_key, self.own)
-            except WireError as error:
-                raise _unfit(error, self.party) from None
-        keys = config.secret_key_bytes()
-        for key in keys:
-            with suppress(WireError):
-                return read_secret_key(key, self.own)
-        if keys:
-            raise GraphError(
-                f"party {self.party}: none of the {len(keys)} secret_keys of the config is that of the public key "
-                f"{fingerprint(self.own.n)} of its model package",
-                hint="`sfs he inspect FILE` shows which public key a key file or a package has",
-            )
-        raise GraphError(
-            f"party {self.party} has no secret key",
-            hint="its model package must hold he_config with sk_buf, or its config "
-            "`operators: {sfs-op-phe: {secret_keys: [...]}}`",
-        )
-
-    @staticmethod
-    def _public(cluster: Cluster, party: str, digit_bits: int) -> PublicKey:
-        data = cluster.public_keys.get(party)
-        if not data:
-            raise GraphError(
-                f"party {party} has no public key", hint="its model package must hold he_config with pk_buf"
-            )
-        try:
-            return read_public_key(data, digit_bits)
-        except WireError as error:
-            raise _unfit(error, party) from None
-
-
-def _unfit(error: WireError, party: str) -> GraphError:
-    return GraphError(
-        error.message, code=ErrorCode.LOGIC_ERROR, party=party, hint="export the model again, or regenerate its keys"
-    )
 
 
 _keyrings: WeakKeyDictionary[Cluster, dict[PheConfig, Keyring]] = WeakKeyDictionary()

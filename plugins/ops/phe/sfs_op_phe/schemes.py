@@ -12,7 +12,15 @@ from .okamoto_uchiyama import OuPublicKey, OuSecretKey
 from .paillier import PaillierPublicKey, PaillierSecretKey
 from .wire import Reader, WireError, integer_from_bytes, integer_to_bytes, split_tag
 
-__all__ = ["SCHEMES", "fingerprint", "modulus_of_secret_key", "read_public_key", "read_secret_key", "scheme_name"]
+__all__ = [
+    "SCHEMES",
+    "fingerprint",
+    "is_scheme",
+    "modulus_of_secret_key",
+    "read_public_key",
+    "read_secret_key",
+    "scheme_name",
+]
 
 SCHEMES: Final[dict[int, type[OuPublicKey | PaillierPublicKey]]] = {1: OuPublicKey, 4: PaillierPublicKey}
 """The public keys of the schemes that are served, by number."""
@@ -31,9 +39,14 @@ _NAMES: Final = {
 }
 
 
+def is_scheme(number: int) -> bool:
+    """Whether HEU has a scheme of this number."""
+    return number in _NAMES
+
+
 def scheme_name(number: int) -> str:
-    """What a scheme is called."""
-    return _NAMES.get(number, f"number {number}")
+    """What a scheme is called. Other numbers are not told: where a key was cut off, they are a part of it."""
+    return _NAMES.get(number, "(unknown)")
 
 
 def fingerprint(modulus: mpz) -> str:
@@ -79,7 +92,7 @@ def read_secret_key(data: bytes, public: PublicKey) -> SecretKey:
     """
     payload, scheme = split_tag(data)
     if scheme != public.scheme:
-        raise WireError("the secret key is of another scheme than the public key")
+        raise WireError("the secret key is damaged, or of another scheme than the public key")
     if isinstance(public, OuPublicKey):
         return OuSecretKey.from_payload(payload, public)
     assert isinstance(public, PaillierPublicKey)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import stat
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -161,6 +162,14 @@ def test_what_is_no_key_is_told(tmp_path, capsys):
         assert str(tmp_path / "file") in shown
 
 
+def test_of_a_key_file_that_was_cut_off_nothing_shows(parties, tmp_path, capsys):
+    data = parties.secrets["alice"].to_bytes()[:400]
+    (tmp_path / "file").write_bytes(b64encode(data))
+    shown = sfs(capsys, "inspect", tmp_path / "file", code=1)
+    assert "keys of scheme (unknown) are not served" in shown
+    assert str(int.from_bytes(data[-8:], "little")) not in shown
+
+
 # -------------------------------------------------------------------------------------------------- packages
 def encrypted(graphs, parties, model, folder, **changes):
     """Packages of a model with the secret keys inside."""
@@ -214,6 +223,43 @@ def test_a_sealed_package_and_its_key(graphs, parties, tmp_path, capsys):
     assert "exists already" in sfs(capsys, "seal", path, "--to", new, "--secret-key", tmp_path / "y", code=1)
     assert not (tmp_path / "x").exists()
     assert not (tmp_path / "y").exists()
+
+
+def test_check_finds_keys_that_do_not_fit(graphs, parties, tmp_path, capsys):
+    """Before anything is served, and whatever the other party has."""
+    alice, bob = parties.secrets["alice"], parties.secrets["bob"]
+    config, key = tmp_path / "party.yaml", tmp_path / "alice.secret"
+    config.write_text(
+        "party: alice\nservice: s\nmodel: {source: {name: local, path: alice.tar.gz}}\nlisten: {communication: 0}\n"
+        "parties: {alice: h:1, bob: h:2}\noperators:\n  sfs-op-phe: {secret_keys: ['${file:alice.secret}']}\n"
+    )
+    name, text = fingerprint(alice.public.n), b64encode(alice.to_bytes())
+
+    def check(secret_key, content, told):
+        encrypted(graphs, parties, "linear", tmp_path, secret_key=secret_key)
+        key.write_bytes(content)
+        assert main(["check", str(config)]) == (1 if told else 0)
+        shown = "".join(capsys.readouterr())
+        assert told in shown
+        assert not any(b64encode(each.to_bytes()).decode()[20:60] in shown for each in (alice, bob))
+        return shown
+
+    check(b"", text, "")
+    check(alice.to_bytes(), b64encode(bob.to_bytes()), "")  # the package's own counts
+    shown = check(
+        b"", b64encode(bob.to_bytes()), f"none of the 1 secret_keys of the config is that of the public key {name}"
+    )
+    assert f"{config} service s" in shown
+    check(bob.to_bytes(), text, "the OU secret key is not that of the public key")
+    check(alice.to_bytes()[:-30], text, "the secret key is damaged")
+    check(b"", text[:-20], "a secret key in base64 is expected")
+    check(b"", b"", "operators.sfs-op-phe.secret_keys[0]: a secret key in base64 is expected")
+    key.unlink()
+    assert main(["check", str(config)]) == 1
+    assert "alice.secret" in capsys.readouterr().err
+    config.write_text(config.read_text().partition("operators")[0])
+    assert main(["check", str(config)]) == 1
+    assert "party alice has no secret key" in capsys.readouterr().err
 
 
 def test_packages_of_secretflow_are_shown(cases, capsys):

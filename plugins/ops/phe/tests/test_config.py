@@ -74,6 +74,14 @@ def test_what_is_no_key_is_told_when_the_config_is_read(key):
     assert not key or key not in str(caught.value)
 
 
+def test_of_a_key_that_was_cut_off_nothing_shows(parties):
+    data = parties.secrets["alice"].to_bytes()
+    for length in (20, 60, 200, len(data) - 9):
+        with pytest.raises(ValidationError, match="a secret key in base64 is expected") as caught:
+            PheConfig(secret_keys=[b64encode(data[:length]).decode()])
+        assert str(int.from_bytes(data[length - 8 : length], "little")) not in str(caught.value)
+
+
 def test_keys_show_nowhere(parties, tmp_path: Path, capsys):
     secret = parties.secrets["alice"]
     keyring = keyring_of(without_secret(parties.clusters["alice"]), config(secret))

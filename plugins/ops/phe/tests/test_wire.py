@@ -9,7 +9,6 @@ import pytest
 from gmpy2 import mpz
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sfs_op_phe.keyring import read_public_key, read_secret_key
 from sfs_op_phe.matrices import (
     read_cipher_matrix,
     read_one_ciphertext,
@@ -18,6 +17,7 @@ from sfs_op_phe.matrices import (
     write_one_ciphertext,
     write_plain_matrix,
 )
+from sfs_op_phe.schemes import read_public_key, read_secret_key
 from sfs_op_phe.wire import (
     Reader,
     WireError,
