@@ -349,6 +349,13 @@ class Operator(ABC):
             GraphError: the node cannot work in this cluster.
         """
 
+    def state(self) -> Mapping[str, float]:
+        """Numbers that tell how the operator is, by name, for the metric `sfs_operator_state`.
+
+        Read when somebody asks for metrics, in the event loop; operators that share what they tell of give it one name.
+        """
+        return {}
+
     @classmethod
     def fuse(cls, execution: ExecutionView) -> Iterable[Fusion]:
         """Offers to compute several nodes of an execution at once; asked once per class when a model is loaded."""

@@ -9,6 +9,7 @@ from sfs_core.engine.precomputed import PrecomputedRows
 from sfs_core.link.listener import Listener
 from sfs_core.observe.metrics import Counter, Gauge, Together
 from sfs_core.observe.server_metrics import ServerMetrics
+from sfs_core.sdk.operator import Operator
 from sfs_core.server.readiness import Readiness
 from sfs_core.server.served import ServedModels
 
@@ -115,6 +116,14 @@ def add_gauges(
     def precomputed_bytes() -> Numbers:
         return {(name,): rows.size for name, rows in _precomputed(models)}
 
+    def states() -> Numbers:
+        return {
+            (name, what): number
+            for name, model in models.items()
+            for operator in model.executor.operators.values()
+            for what, number in _state(operator).items()
+        }
+
     service = ("service_id",)
     add("sfs_calls_under_way", "Calls that are being answered.", ("port",), calls, "gauge")
     add("sfs_refused_calls", "Calls refused before anything ran, by why.", ("port", "reason"), refused, "counter")
@@ -145,8 +154,22 @@ def add_gauges(
     )
     add("sfs_feature_cache_rows", "Ids that the feature cache remembers.", service, remembered, "gauge")
     add("sfs_feature_cache_bytes", "Memory of these, as estimated.", service, remembered_bytes, "gauge")
+    add(
+        "sfs_operator_state",
+        "What a model's operators tell of themselves; a plugin's own documentation says what.",
+        ("service_id", "what"),
+        states,
+        "gauge",
+    )
     add("sfs_precomputed_hits", "Look-ups answered by what was precomputed.", service, precomputed_hits, "counter")
     add("sfs_precomputed_bytes", "Memory of what was precomputed, as estimated.", service, precomputed_bytes, "gauge")
+
+
+def _state(operator: Operator) -> Mapping[str, float]:
+    try:
+        return operator.state()
+    except Exception:  # noqa: BLE001 - an operator that fails here may still score, and the other metrics are needed
+        return {}
 
 
 def _precomputed(models: ServedModels) -> list[tuple[str, PrecomputedRows]]:

@@ -35,7 +35,12 @@ def test_gauges_follow_what_is_served() -> None:
         predictor=None,
         batcher=SimpleNamespace(waiting_rows=7),
         executor=SimpleNamespace(
-            features=SimpleNamespace(caches=caches, source=object()), precomputed=SimpleNamespace(hits=8, size=900)
+            operators={
+                **{node: SimpleNamespace(state=lambda: {"stock": 12}) for node in ("first", "second")},
+                "failing": SimpleNamespace(state=lambda: 1 / 0),
+            },
+            features=SimpleNamespace(caches=caches, source=object()),
+            precomputed=SimpleNamespace(hits=8, size=900),
         ),
     )
     listeners["service"] = SimpleNamespace(calls_under_way=4, calls_refused={"quota": 2})
@@ -51,6 +56,7 @@ def test_gauges_follow_what_is_served() -> None:
         ("sfs_feature_cache_ids", 'service_id="svc",result="miss"', 4),
         ("sfs_feature_cache_rows", 'service_id="svc"', 11),
         ("sfs_feature_cache_bytes", 'service_id="svc"', 1100),
+        ("sfs_operator_state", 'service_id="svc",what="stock"', 12),
         ("sfs_precomputed_hits", 'service_id="svc"', 8),
         ("sfs_precomputed_bytes", 'service_id="svc"', 900),
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,6 +62,10 @@ class PheOperator(Operator):
                 "this party has not agreed on the model with its peer yet", code=ErrorCode.NOT_READY, hint="try again"
             )
         return self._keyring
+
+    def state(self) -> Mapping[str, float]:
+        """How full the stocks of the model's keys are."""
+        return self._keyring.state() if self._keyring is not None else {}
 
     def require_requester(self, context: ComputeContext, *, own: bool) -> None:
         """Raise unless the party that was asked for scores is this one, or with `own=False` the other one."""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from sfs_core import PluginConfig
 
 from .keys import DEFAULT_DIGIT_BITS
-from .schemes import SCHEMES, is_scheme, scheme_name
+from .schemes import SCHEMES, is_scheme, modulus_of_secret_key, scheme_name
 from .wire import WireError, split_tag
 
 __all__ = ["PheConfig"]
@@ -23,13 +23,14 @@ def _decoded(key: SecretStr) -> bytes:
     try:
         data = b64decode("".join(key.get_secret_value().split()), validate=True)
         _, scheme = split_tag(data)
+        if scheme in SCHEMES:
+            modulus_of_secret_key(data)
+            return data
     except (binascii.Error, WireError, ValueError):
-        scheme = None
-    if scheme is None or not is_scheme(scheme):  # of a key that was cut off, the number would be a part
-        raise ValueError("a secret key in base64 is expected, as `sfs he keygen` and `sfs he seal` write it")
-    if scheme not in SCHEMES:
+        scheme = -1
+    if is_scheme(scheme):
         raise ValueError(f"keys of scheme {scheme_name(scheme)} are not served, only OU and ZPaillier")
-    return data
+    raise ValueError("a secret key in base64 is expected, as `sfs he keygen` and `sfs he seal` write it")
 
 
 def _checked(key: SecretStr) -> SecretStr:

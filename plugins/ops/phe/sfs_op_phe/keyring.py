@@ -25,6 +25,7 @@ from .workers import workers_of
 
 __all__ = ["Keyring", "keyring_of"]
 
+_STOCKS: Final = ("own_noise", "their_noise", "their_masks")
 _MOST_BEGUN: Final = 64
 """Decryptions that wait for their request to go on; those of requests that failed are dropped in the end."""
 
@@ -106,6 +107,15 @@ class Keyring:
     def their_noise(self) -> Stock[mpz]:
         """Random encryptions of zero under the peer's key."""
         return self._noise_stock(self.theirs)
+
+    def state(self) -> dict[str, float]:
+        """Of each stock in use: the items that it holds, those it can hold, and those made while a request waited."""
+        stocks = {name: stock for name in _STOCKS if (stock := vars(self).get(name)) is not None}
+        return {
+            f"phe_{name}_{what}": number
+            for name, stock in stocks.items()
+            for what, number in (("held", len(stock)), ("limit", stock.size), ("missed", stock.missed))
+        }
 
     def _noise_stock(self, key: PublicKey | SecretKey) -> Stock[mpz]:
         workers = self.workers

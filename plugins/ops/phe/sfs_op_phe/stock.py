@@ -29,6 +29,9 @@ class Stock(Generic[Item]):
         make: makes some items.
         limit: how many to hold at most; 0 makes each on the spot.
         portion: how many are made at once in idle time.
+
+    Attributes:
+        missed: how many items were not in stock when they were needed.
     """
 
     def __init__(self, make: Callable[[int], Sequence[Item]], limit: int, portion: int = 4) -> None:
@@ -36,6 +39,7 @@ class Stock(Generic[Item]):
         self._limit = limit
         self._portion = portion
         self._per_row = 0
+        self.missed = 0
         self._stock: deque[Item] = deque()
         self._last_use = 0.0
         self._wanted = threading.Event()
@@ -66,6 +70,7 @@ class Stock(Generic[Item]):
             for _ in range(count):
                 taken.append(self._stock.popleft())  # noqa: PERF401 - what was taken counts when the stock runs out
         except IndexError:
+            self.missed += count - len(taken)
             taken += self._make(count - len(taken))
         if self._limit:
             self._last_use = time.monotonic()

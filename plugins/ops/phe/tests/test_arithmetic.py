@@ -165,7 +165,9 @@ def test_secret_key_of_another_public_key(parties, paillier_parties):
         read_secret_key(paillier_parties.secrets["alice"].to_bytes(), paillier_parties.key("bob"))
 
 
-@pytest.mark.parametrize(("scheme", "name"), [(0, "mock"), (2, "IPCL"), (5, "FPaillier"), (11, "Damgard"), (99, "unknown")])
+@pytest.mark.parametrize(
+    ("scheme", "name"), [(0, "mock"), (2, "IPCL"), (5, "FPaillier"), (11, "Damgard"), (99, "unkn")]
+)
 def test_other_schemes_are_refused_by_name(scheme, name):
     with pytest.raises(WireError, match=f"scheme .*{name}"):
         read_public_key(tagged(b"\x90", scheme))

@@ -153,6 +153,17 @@ def test_tables_tell_how_far_they_are(parties):
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_operators_tell_how_full_stocks_are(parties):
+    operator = make(PheDecryptPeerY, **COLUMNS)
+    assert operator.state() == {}
+    operator.prepare(parties.clusters["alice"])
+    before = operator.state().get("phe_own_noise_missed", 0)
+    operator.keyring.own_noise.take(3)
+    state = operator.state()
+    assert (state["phe_own_noise_held"], state["phe_own_noise_limit"]) == (0, 0)
+    assert state["phe_own_noise_missed"] == before + 3
+
+
 def test_digits_and_workers_are_as_configured(parties):
     keyring = keyring_of(parties.clusters["alice"], config(digit_bits=64))
     assert (keyring.own.digit_bits, keyring.theirs.digit_bits, keyring.workers.count) == (64, 64, 0)
