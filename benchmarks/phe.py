@@ -12,7 +12,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from gmpy2 import mpz
@@ -23,6 +24,7 @@ from sfs_op_phe.keyring import Keyring, keyring_of
 from sfs_op_phe.matrices import write_cipher_matrix, write_plain_matrix
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
 from sfs_op_phe.schemes import read_public_key, read_secret_key
+from sfs_op_phe.stock import Stock
 from sfs_op_phe.tree_merge import Terms, sums_of
 
 from sfs_core import Batch, Cluster, ComputeContext, NodeSpec
@@ -39,19 +41,29 @@ OPTIONS = PheConfig(noise_stock=0, workers=0)  # stocks are filled by hand, one 
 ROUNDS = 5
 
 
-def microseconds(work: Callable[[], Any], per: int, before: Callable[[], Any] = lambda: None) -> float:
-    """CPU time of one call over `per`: the best of several."""
-    best = float("inf")
+class Work(NamedTuple):
+    """What is measured, after what must be done before each time."""
+
+    do: Callable[[], Any]
+    before: Callable[[], Any] = lambda: None
+
+
+def microseconds(per: int, *works: Work | None) -> list[float | None]:
+    """CPU time of one call of each over `per`, the best of several; by turns, so that all meet the same machine."""
+    best = [float("inf")] * len(works)
     for _ in range(ROUNDS):
-        before()
-        start = time.process_time()
-        work()
-        best = min(best, time.process_time() - start)
-    return best / per * 1e6
+        for place, work in enumerate(works):
+            if work is not None:
+                work.before()
+                start = time.process_time()
+                work.do()
+                best[place] = min(best[place], time.process_time() - start)
+    return [None if work is None else seconds / per * 1e6 for work, seconds in zip(works, best, strict=True)]
 
 
-def show(what: str, ours: float, stocked: float | None, heu: float | None) -> None:
+def show(what: str, ours: float | None, stocked: float | None, heu: float | None) -> None:
     """One line of the table."""
+    assert ours is not None
     cells = [f"{ours:.1f}", "" if stocked is None else f"{stocked:.1f}", "" if heu is None else f"{heu:.1f}"]
     best = ours if stocked is None else stocked
     ratio = "" if heu is None else f"{heu / ours:.1f}x" + ("" if stocked is None else f" / {heu / best:.1f}x")
@@ -89,17 +101,20 @@ def dot_product(cluster: Cluster, keyring: Keyring, kit: Any, num_features: int,
     values = np.random.default_rng(2).normal(size=(num_rows, num_features))
     features = Batch.from_matrix(operator.input_schemas()[0], values)
     context = ComputeContext("alice", "alice")
-    empty(keyring)
-    ours = microseconds(lambda: operator.compute(context, features), num_rows)
-    stocked = microseconds(lambda: operator.compute(context, features), num_rows, lambda: fill(keyring, num_rows))
-    heu = None
+    theirs = None
     if kit:
         scaled = np.trunc(values * 10**6).astype(np.int64).T.ravel().tolist()
         rows = heu_numpy.PlaintextArray.load_from(write_plain_matrix(num_rows, num_features, 2, scaled))
         vector = heu_numpy.CiphertextArray.load_from(encrypted)
         mask = heu_numpy.PlaintextArray.load_from(write_plain_matrix(num_rows, 1, 1, [secrets.randbits(64)] * num_rows))
         evaluator = kit.evaluator()
-        heu = microseconds(lambda: evaluator.sub(evaluator.matmul(rows, vector), mask), num_rows)
+        theirs = Work(lambda: evaluator.sub(evaluator.matmul(rows, vector), mask))
+    ours, stocked, heu = microseconds(
+        num_rows,
+        Work(lambda: operator.compute(context, features), lambda: empty(keyring)),
+        Work(lambda: operator.compute(context, features), lambda: fill(keyring, num_rows)),
+        theirs,
+    )
     show(f"dot product, {num_features} features, {num_rows} rows", ours, stocked, heu)
 
 
@@ -110,36 +125,43 @@ def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> N
     shares = [secrets.randbits(128) - (1 << 127) for _ in range(count)]
     terms = Terms(bases, shares, mpz(1), count, 0)
     noise = key.noise()
-    ours = microseconds(lambda: sums_of([terms], [noise], key, keyring.workers), 1)
-    heu = None
+    theirs = None
     if kit:
         selections = heu_numpy.CiphertextArray.load_from(write_cipher_matrix(count, 1, 1, bases, key))
         numbers = heu_numpy.PlaintextArray.load_from(write_plain_matrix(count, 1, 1, shares))
         evaluator = kit.evaluator()
-        heu = microseconds(lambda: evaluator.sum(evaluator.mul(selections, numbers)), 1)
+        theirs = Work(lambda: evaluator.sum(evaluator.mul(selections, numbers)))
+    ours, heu = microseconds(1, Work(lambda: sums_of([terms], [noise], key, keyring.workers)), theirs)
     show(f"tree merge, {num_trees} trees x {num_leaves} leaves", ours, None, heu)
 
 
 def primitives(keyring: Keyring, kit: Any, secret: Any) -> None:
     """Encrypting bits, decrypting."""
     key, count = keyring.theirs, 200
-    one = key.power(1)
 
-    def encrypt() -> list[mpz]:
-        return [noise * one % key.modulus for noise in keyring.their_noise.take(count)]
+    def encrypt(stock: Stock[mpz], one: mpz, modulus: mpz) -> list[mpz]:
+        return [noise * one % modulus for noise in stock.take(count)]
 
-    empty(keyring)
-    ours = microseconds(encrypt, count)
-    stocked = microseconds(encrypt, count, lambda: fill(keyring, count))
-    ciphertexts = encrypt()
-    heu = heu_decrypt = None
+    theirs = partial(encrypt, keyring.their_noise, key.power(1), key.modulus)
+    own = partial(encrypt, keyring.own_noise, keyring.own.power(1), keyring.own.modulus)
+    ciphertexts = theirs()
+    encrypting = decrypting = None
     if kit:
         bits = heu_numpy.PlaintextArray.load_from(write_plain_matrix(count, 1, 1, [1] * count))
-        heu = microseconds(lambda: kit.encryptor().encrypt(bits), count)
+        encrypting = Work(lambda: kit.encryptor().encrypt(bits))
         matrix = heu_numpy.CiphertextArray.load_from(write_cipher_matrix(count, 1, 1, ciphertexts, key))
-        heu_decrypt = microseconds(lambda: kit.decryptor().decrypt(matrix), count)
-    show("encrypt a bit", ours, stocked, heu)
-    show("decrypt", microseconds(lambda: secret.decrypt(ciphertexts), count), None, heu_decrypt)
+        decrypting = Work(lambda: kit.decryptor().decrypt(matrix))
+    ours, ours_own, stocked, heu = microseconds(
+        count,
+        Work(theirs, lambda: empty(keyring)),
+        Work(own, lambda: empty(keyring)),
+        Work(theirs, lambda: fill(keyring, count)),
+        encrypting,
+    )
+    show("encrypt a bit, the peer's key", ours, stocked, heu)
+    show("encrypt a bit, own key", ours_own, stocked, heu)
+    ours, heu = microseconds(count, Work(lambda: secret.decrypt(ciphertexts)), decrypting)
+    show("decrypt", ours, None, heu)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Processes that calculate with large numbers: in this process such work would hold Python's lock, and one core.
 
-A worker is a fresh interpreter at the other end of a pipe. It is told functions by name and numbers, keeps no keys, and
-ends when the pipe does, which it does with this process however that ends. Numbers travel through the pipe alone: not
-through arguments, environment or files, and a worker writes nothing.
+A worker is a fresh interpreter at the other end of a pipe. It is told functions by name and numbers, among them what
+makes random encryptions under the own key, and ends when the pipe does, which it does with this process however that
+ends. Numbers travel through the pipe alone: not through arguments, environment or files, and a worker writes nothing.
 """
 
 from __future__ import annotations
