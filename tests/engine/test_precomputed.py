@@ -30,9 +30,10 @@ from sfs_core import (
 from sfs_core.codec.execution import ExecuteCall, ExecuteReply
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
+from sfs_core.engine.joined import JoinedSource
 from sfs_core.engine.missing import leave_out
 from sfs_core.engine.precomputed import PrecomputedRows
-from sfs_core.engine.sources import JoinedSource, PolicySource, Source
+from sfs_core.engine.sources import PolicySource, Source
 from sfs_core.model.builder import GraphBuilder
 from sfs_core.model.graph import Dispatch
 from sfs_core.model.split import Tree, split_linear, split_trees
