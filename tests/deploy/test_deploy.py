@@ -63,7 +63,8 @@ def served_model() -> Any:
     """Looks like a model with everything that gauges read."""
     source = CachedSource(Mock(), ttl=1.0, missing_ttl=0.0, max_rows=1, max_bytes=1 << 20)
     features = SimpleNamespace(source=source, caches=[source])
-    executor = SimpleNamespace(features=features, precomputed=PrecomputedRows({}, 1))
+    operators = {"op": SimpleNamespace(state=lambda: {"stock": 1.0})}
+    executor = SimpleNamespace(features=features, operators=operators, precomputed=PrecomputedRows({}, 1))
     info, batcher = SimpleNamespace(name="m"), SimpleNamespace(waiting_rows=1)
     return SimpleNamespace(executor=executor, info=info, package=Package(sha256="0"), batcher=batcher, predictor=None)
 
