@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfs_core.batch import Batch, Projector, Schema
     from sfs_core.block import BlockLayout, TableBlock
+    from sfs_core.codec.protobuf_json import ProtobufJsonError, read_protobuf_json
     from sfs_core.errors import (
         ConfigError,
         ErrorCode,
@@ -59,6 +60,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "sfs_core.batch": ["Batch", "Projector", "Schema"],
     "sfs_core.block": ["BlockLayout", "TableBlock"],
+    "sfs_core.codec.protobuf_json": ["ProtobufJsonError", "read_protobuf_json"],
     "sfs_core.errors": [
         "ConfigError",
         "ErrorCode",
@@ -156,6 +158,7 @@ __all__ = [
     "PredictionEvent",
     "Progress",
     "Projector",
+    "ProtobufJsonError",
     "RequestError",
     "Schema",
     "ServerHandle",
@@ -168,6 +171,7 @@ __all__ = [
     "link_function",
     "numeric_type",
     "read_package",
+    "read_protobuf_json",
     "write_package",
 ]
 

@@ -1,1 +1,1 @@
-"""Between bytes and records: Arrow IPC, the JSON dialect of the RPC interfaces, requests and answers."""
+"""Between bytes and records: Arrow IPC, the JSON of the RPC interfaces and protobuf's own, requests and answers."""

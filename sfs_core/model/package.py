@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import tarfile
 import tempfile
 import zlib
@@ -18,6 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
+from sfs_core.codec.protobuf_json import ProtobufJsonError, read_protobuf_json
 from sfs_core.errors import ErrorCode, PackageError
 from sfs_core.model.graph import Graph, graph_from_message, graph_to_message, view_of
 from sfs_core.proto import serving_pb2
@@ -27,8 +27,6 @@ __all__ = ["Model", "PackageLimits", "model_info", "read_package", "write_packag
 _MANIFEST: Final = "MANIFEST"
 _BUNDLE: Final = "model_file"
 _BROKEN_ARCHIVE: Final = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError, IndexError)
-_BYTES_FIELDS: Final = frozenset({"by", "pk_buf", "pkBuf", "sk_buf", "skBuf"})
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
@@ -169,51 +167,12 @@ def _read_bundle(files: dict[str, bytes]) -> serving_pb2.ModelBundle:
 
 def _from_json(document: bytes, message: AnyMessage, what: str) -> AnyMessage:
     """Fill `message` from protobuf JSON; errors give positions and field names, never the document."""
-    keys: set[str] = set()
     try:
-        value = json.loads(document, object_pairs_hook=lambda pairs: _object(pairs, keys))
-        if not isinstance(value, dict):
-            raise _ParseError("an object is expected")
-        return json_format.ParseDict(value, message)
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg}, line {error.lineno}, column {error.colno}, offset {error.pos}"
-    except _ParseError as error:
-        reason = str(error)
-    except json_format.ParseError as error:
-        reason = _without_values(str(error), keys)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        reason = "bad encoding, a bad number, or nested too deeply"
-    raise PackageError(
-        f"not the JSON of a {message.DESCRIPTOR.name}: {reason}", code=ErrorCode.DESERIALIZE_FAILED, where=what
-    )
-
-
-class _ParseError(ValueError):
-    """A reason that holds nothing of the document but field names."""
-
-
-def _object(pairs: list[tuple[str, Any]], keys: set[str]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise _ParseError("an object has one key twice")
-    for key in _BYTES_FIELDS & made.keys():  # json_format drops characters that are not of base64
-        if isinstance(made[key], str) and not _BASE64.fullmatch(made[key]):
-            raise _ParseError(f"{key} is not base64")
-    keys.update(made)
-    return made
-
-
-def _without_values(text: str, keys: set[str]) -> str:
-    """Path and kind of a json_format error; its text may quote values, which may be secret."""
-    place = re.search(r" at \"?\w+\.([\w.\[\]]+\w)", text)
-    path = place[1] if place else ".".join(re.findall(r"Failed to parse (\w+) field", text))
-    unknown = re.search(r'no field named "([^"]*)"', text)
-    if unknown:
-        name = repr(unknown[1]) if unknown[1] in keys else "that is no field"
-        return f"{path or 'the top level'} has an unknown field {name}"
-    if "multiple" in text and "oneof" in text:
-        return f"{path} has several values"
-    return f"{path} holds something of another type, or out of range"
+        return read_protobuf_json(document, message)
+    except ProtobufJsonError as error:
+        raise PackageError(
+            f"not the JSON of a {message.DESCRIPTOR.name}: {error}", code=ErrorCode.DESERIALIZE_FAILED, where=what
+        ) from None
 
 
 # ---------------------------------------------------------------------- writing

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from sfs_core import ErrorCode, GraphError, Schema, compute_pb2
+from sfs_core import ErrorCode, GraphError, ProtobufJsonError, Schema, compute_pb2, read_protobuf_json
 
 from .options import read_options
 from .replay import Call, Field, Program
@@ -65,15 +64,12 @@ def read_trace(content: bytes, *, is_json: bool) -> compute_pb2.ComputeTrace:
     """
     trace = compute_pb2.ComputeTrace()
     try:
-        if not is_json:
-            trace.ParseFromString(content)
+        if is_json and content:
+            read_protobuf_json(content, trace)
         elif content:
-            text = content.decode()
-            if not text.lstrip().startswith("{"):  # json_format takes an empty list for an empty message
-                raise json_format.ParseError("not an object")
-            json_format.Parse(text, trace)
-    except (DecodeError, UnicodeDecodeError, json_format.ParseError, RecursionError) as error:
-        why = f": {error}" if isinstance(error, json_format.ParseError) else ""
+            trace.ParseFromString(content)
+    except (DecodeError, ProtobufJsonError) as error:
+        why = f": {error}" if isinstance(error, ProtobufJsonError) else ""
         kind = "JSON text" if is_json else "protobuf bytes"
         raise GraphError(
             f"trace_content is no ComputeTrace in {kind}{why}",
@@ -210,10 +206,10 @@ def _check_count(function: Any, count: int) -> None:
 
 def _options(function: Any, option_bytes: bytes) -> Any:
     documentation = function._doc  # the only place where Arrow tells the class of the options
-    if option_bytes and documentation.options_class:
+    if option_bytes:
         return read_options(option_bytes, documentation.options_class)
-    _require(option_bytes or not documentation.options_required, "it cannot be called without options")
-    return None  # a function that takes no options ignores what was recorded
+    _require(not documentation.options_required, "it cannot be called without options")
+    return None
 
 
 def _arrow_scalar(scalar: compute_pb2.Scalar) -> Any:

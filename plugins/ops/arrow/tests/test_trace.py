@@ -71,7 +71,6 @@ def test_schemas_that_are_none(make, schema, data, code):
         b'{"bogus": 1}',
         b'{"func_traces": [{"bogus": 1}]}',
         b'{"func_traces": [5]}',
-        b'{"name": "a", "name": "b"}',
     ],
 )
 def test_content_that_is_no_json_trace(make, schema, text):
