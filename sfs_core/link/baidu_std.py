@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from asyncio import Future
 from typing import Any
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.link.calls import Failure
 from sfs_core.link.connection import NEVER, Connection, ListenerState
 from sfs_core.link.framing import FrameCutter, FrameError, error_frame, message_of, read_meta, response_frame
+from sfs_core.link.later import Later
 from sfs_core.link.rpc import CallInfo, Encoding, RpcCode
 
 __all__ = ["BaiduStdConnection"]
@@ -36,7 +36,7 @@ class BaiduStdConnection(Connection):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        for owed in self._owed:
+        for owed in list(self._owed):
             owed.work.cancel()
 
     def eof_received(self) -> bool:
@@ -88,7 +88,7 @@ class BaiduStdConnection(Connection):
         info = CallInfo(Encoding.PROTO, "baidu_std", self.peer, {}, timeout, self.names)
         owed = _Owed(self, correlation_id)
         answer = self.state.calls.start(handler, body, info, owed)
-        if not isinstance(answer, Future):
+        if not isinstance(answer, Later):
             return _reply_frame(correlation_id, answer)
         owed.work = answer
         self._owed.add(owed)
@@ -114,7 +114,7 @@ class _Owed:
     def __init__(self, connection: BaiduStdConnection, correlation_id: int) -> None:
         self.connection = connection
         self.correlation_id = correlation_id
-        self.work: Future[Any]
+        self.work: Later[Any]
 
     def __call__(self, answer: bytes | Failure) -> None:
         self.connection.reply(self, answer)

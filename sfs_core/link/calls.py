@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -10,11 +11,13 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.errors import BusyError, SfsError
 from sfs_core.link.admission import Admission
+from sfs_core.link.later import Later
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Handler, RpcCode, WebAnswer
 
@@ -62,24 +65,22 @@ class Calls:
         self._admission = Admission(self._limit, target, time.perf_counter())
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._running: set[asyncio.Future[Any]] = set()
+        self._running: set[Later[Any]] = set()
         self._all_done: asyncio.Event | None = None
         self.stopping = False
 
     def start(
         self,
-        handler: Callable[[bytes, CallInfo], A | Awaitable[A]],
+        handler: Callable[[bytes, CallInfo], A | Later[A] | Awaitable[A]],
         body: bytes,
         info: CallInfo,
         done: Callable[[A | Failure], None],
-    ) -> A | Failure | asyncio.Future[A]:
+    ) -> A | Failure | Later[A]:
         """The answer, if there is one at once; else the work for it, to be cancelled when nobody waits any longer, and
         `done` gets the answer later."""
         begun = self._begin(handler, body, info)
-        if not isinstance(begun, asyncio.Future):
-            return begun
-        size, begin = len(body), time.perf_counter()
-        begun.add_done_callback(lambda _: self._finish(begun, done, size, begin))
+        if isinstance(begun, Later):
+            begun.tell(partial(self._finish, begun, done, len(body), time.perf_counter()))
         return begun
 
     @property
@@ -95,25 +96,19 @@ class Calls:
     async def answer(self, handler: Handler, body: bytes, info: CallInfo) -> bytes | Failure:
         """The answer, for transports whose calls are coroutines; when this is cancelled, the handler's work is, too."""
         begun = self._begin(handler, body, info)
-        if not isinstance(begun, asyncio.Future):
+        if not isinstance(begun, Later):
             return begun
-        outcome: asyncio.Future[bytes | Failure] = begun.get_loop().create_future()
-
-        def deliver(answer: bytes | Failure) -> None:
-            if not outcome.done():
-                outcome.set_result(answer)
-
-        size, begin = len(body), time.perf_counter()
-        begun.add_done_callback(lambda _: self._finish(begun, deliver, size, begin))
+        outcome: Later[bytes | Failure] = Later()
+        begun.tell(partial(self._finish, begun, outcome.give, len(body), time.perf_counter()))
         try:
-            return await outcome
+            return await outcome.wait()
         except asyncio.CancelledError:
             begun.cancel()
             raise
 
     def _begin(
-        self, handler: Callable[[bytes, CallInfo], A | Awaitable[A]], body: bytes, info: CallInfo
-    ) -> A | Failure | asyncio.Future[A]:
+        self, handler: Callable[[bytes, CallInfo], A | Later[A] | Awaitable[A]], body: bytes, info: CallInfo
+    ) -> A | Failure | Later[A]:
         refusal = self.refusal(len(body))
         if refusal is not None:
             return refusal
@@ -121,12 +116,14 @@ class Calls:
             answer = handler(body, info)
             if isinstance(answer, (bytes, WebAnswer)):
                 return answer
-            future: asyncio.Future[A] = asyncio.ensure_future(answer)
+            later: Later[A] = answer if isinstance(answer, Later) else Later.of(answer)
         except Exception as error:  # noqa: BLE001  a handler's failure must not end the connection
             return self._failed(error)
-        self._running.add(future)
+        if later.outcome is not None:
+            return self._answer_of(later.outcome)
+        self._running.add(later)
         self._bytes += len(body)
-        return future
+        return later
 
     def refusal(self, size: int) -> Failure | None:
         """Why a call with a body of so many bytes is not begun now, which is counted; None where it may be."""
@@ -150,19 +147,24 @@ class Calls:
         self.refused["bytes"] += 1
         return False
 
-    def _finish(self, future: asyncio.Future[A], done: Callable[[A | Failure], None], size: int, begin: float) -> None:
-        if not future.cancelled():
+    def _finish(
+        self, later: Later[A], done: Callable[[A | Failure], None], size: int, begin: float, outcome: A | BaseException
+    ) -> None:
+        if not isinstance(outcome, asyncio.CancelledError):
             now = time.perf_counter()
             self._admission.over(now - begin, len(self._running), now)
-        self._running.discard(future)
+        self._running.discard(later)
         self._bytes -= size
         if self._all_done is not None and not self._running:
             self._all_done.set()
-        if future.cancelled():
-            done(STOPPING if self.stopping else _INTERNAL)
-            return
-        error = future.exception()
-        done(future.result() if error is None else self._failed(error))
+        done(self._answer_of(outcome))
+
+    def _answer_of(self, outcome: A | BaseException) -> A | Failure:
+        if not isinstance(outcome, BaseException):
+            return outcome
+        if isinstance(outcome, asyncio.CancelledError):
+            return STOPPING if self.stopping else _INTERNAL
+        return self._failed(outcome)
 
     def _failed(self, error: BaseException) -> Failure:
         if isinstance(error, RefusalError):
@@ -182,11 +184,11 @@ class Calls:
                 await self._all_done.wait()
         except TimeoutError:
             _log.warning("%d calls were cut off: they took longer than %g s to finish", len(self._running), grace)
-            cut = set(self._running)
-            for future in cut:
-                future.cancel()
-            if cut:
-                await asyncio.wait(cut, timeout=1.0)
+            for later in set(self._running):
+                later.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._all_done.wait()
 
 
 def failure_of(error: BaseException) -> Failure:

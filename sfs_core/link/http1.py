@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
-from asyncio import Future
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,23 +15,18 @@ from sfs_core.codec.dialect import BodyError
 from sfs_core.link.calls import LIMIT, Failure, failure_of
 from sfs_core.link.compression import TooLargeError, gunzip
 from sfs_core.link.connection import NEVER, Connection, ListenerState
-from sfs_core.link.http_call import target_of_call
-from sfs_core.link.http_reply import CONTINUE, Reply, encoded_failure, failure_reply, refusal
-from sfs_core.link.rpc import CallInfo, Encoding, Handler, RpcCode, WebAnswer, WebHandler
+from sfs_core.link.http_head import JSON_TYPE, PROTO_TYPES, Head, KnownHeads
+from sfs_core.link.http_reply import CLOSE, CONTINUE, Reply, encoded_failure, failure_reply, refusal
+from sfs_core.link.later import Later
+from sfs_core.link.rpc import CallInfo, RpcCode, WebAnswer
 
 __all__ = ["HttpConnection"]
 
 _log = logging.getLogger("sfs.link")
 
-_JSON_TYPE: Final = "application/json"
-_PROTO_TYPES: Final = ("application/proto", "application/x-protobuf")
 _UNREAD_TYPE: Final = "application/proto-text"
-_TIMEOUT_HEADER: Final = b"x-request-timeout"
-_SECONDS: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 _MOST_WAITING: Final = 64
 """Pipelined requests of one connection that may wait for answers before reading pauses."""
-
-
 _PROBE_SECONDS: Final = 0.25
 """How often a client that sends nothing more is asked whether it is still there."""
 _LINGER: Final = 2.0
@@ -48,44 +41,19 @@ class _Refused(Exception):  # noqa: N818  a signal through the parser, never see
         self.reply = reply or refusal(status, RpcCode.BAD_REQUEST, text)
 
 
-class _Headers(Mapping[str, str]):
-    """Headers as text, decoded when somebody asks: most handlers do not."""
-
-    __slots__ = ("_headers",)
-
-    def __init__(self, headers: dict[bytes, bytes]) -> None:
-        self._headers = headers
-
-    def __getitem__(self, name: str) -> str:
-        return self._headers[name.encode("latin-1", "replace")].decode("latin-1")
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """As of the base, which would raise and catch an error for each header that is not there."""
-        value = self._headers.get(name.encode("latin-1", "replace"))
-        return default if value is None else value.decode("latin-1")
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.encode("latin-1", "replace") in self._headers
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._headers)
-
-    def __len__(self) -> int:
-        return len(self._headers)
-
-
 class _Exchange:
-    """One request's place in the order of answers, and the answer once it is known."""
+    """One request's place in the order of answers, and the answer once it is known.
 
-    __slots__ = ("answer", "connection", "content_type", "head_only", "last", "work")
+    `head`: None for what is no request that could be read. `work`: what is under way for it, if anything.
+    """
 
-    def __init__(self, content_type: str, *, last: bool, connection: bytes = b"", head_only: bool = False) -> None:
+    __slots__ = ("answer", "head", "last", "work")
+
+    def __init__(self, head: Head | None, *, last: bool) -> None:
         self.answer: bytes | None = None
-        self.work: Future[Any] | None = None
-        self.content_type = content_type
+        self.work: Later[Any] | None = None
+        self.head = head
         self.last = last
-        self.connection = b"Connection: close\r\n" if last else connection
-        self.head_only = head_only
 
 
 class HttpConnection(Connection):
@@ -94,6 +62,7 @@ class HttpConnection(Connection):
     def __init__(self, state: ListenerState) -> None:
         super().__init__(state)
         self._parser = httptools.HttpRequestParser(self)
+        self._known = KnownHeads()
         self._exchanges: deque[_Exchange] = deque()
         self._ended = False  # no further request is read
         self._refused = False
@@ -116,13 +85,14 @@ class HttpConnection(Connection):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        for exchange in self._exchanges:
+        for exchange in list(self._exchanges):
             if exchange.work is not None:
                 exchange.work.cancel()
 
     def eof_received(self) -> bool:
         stays = super().eof_received()
-        if stays and self._parser.get_http_version() != "1.0":
+        head = self._exchanges[-1].head if stays else None
+        if head is not None and not head.old:
             self.state.loop.call_later(_PROBE_SECONDS, self._probe)
         return stays
 
@@ -133,34 +103,30 @@ class HttpConnection(Connection):
             self.state.loop.call_later(_PROBE_SECONDS, self._probe)
 
     def data_received(self, data: bytes) -> None:
-        if self._ended or (self.state.calls.full and self._refused_unread(data)):
+        if self._ended:
             return
+        known = None if self._reading else self._known.cut(data)
+        if known is not None and len(known[1]) <= self.state.limits.max_body:
+            self._end_request(*known)
+        else:
+            self._parse(data)
+        self._send_ready()
+
+    def _parse(self, data: bytes) -> None:
+        begins = not self._reading
         self._head_is_new = False
+        self._complete = 0
         try:
             self._parser.feed_data(data)
             if self._reading:
                 self._limit_unfinished(len(data))
+            elif begins and self._complete == 1:
+                self._known.learn(data, self._head, self._length, bytes(self._body))
         except httptools.HttpParserUpgrade:
             self._end_with_last_request()
         except (httptools.HttpParserError, _Refused) as error:
             if not self._ended:
                 self._refuse(error if isinstance(error, _Refused) else error.__context__)
-        self._send_ready()
-
-    def _refused_unread(self, data: bytes) -> bool:
-        """Refuse a call as cheaply as can be, since under overload most are; False where that cannot be said of it."""
-        calls = self.state.calls
-        if self._reading or self._exchanges or self.state.retiring or calls.stopping:
-            return False
-        target = target_of_call(data)
-        if target is None or self.state.routes.handler_at(target) is None:
-            return False
-        failure = calls.refusal(len(data))
-        if failure is None:
-            return False
-        self.write(encoded_failure(failure, b"", head_only=False))
-        self.set_deadline(self.state.limits.idle_timeout)
-        return True
 
     def _limit_unfinished(self, fed: int) -> None:
         """Bound a request whose end is not in sight, in time and in memory."""
@@ -184,7 +150,7 @@ class HttpConnection(Connection):
         self._ended = self._refused = True
         self.receive(0)
         self.deadline = NEVER
-        exchange = _Exchange("", last=True)
+        exchange = _Exchange(None, last=True)
         self._exchanges.append(exchange)
         self._answer(exchange, reason.reply)
 
@@ -199,7 +165,7 @@ class HttpConnection(Connection):
     # ------------------------------------------------------ parser's callbacks
     def _begin_request(self) -> None:
         self._url = b""
-        self._headers: dict[bytes, bytes] = {}  # names in lower case
+        self._headers: dict[str, str] = {}  # names in lower case
         self._head_size = 0
         self._body: bytes | bytearray = b""
 
@@ -214,7 +180,7 @@ class HttpConnection(Connection):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count_head(len(name) + len(value))
-        self._headers[name.lower()] = value
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def _count_head(self, size: int) -> None:
         self._head_size += size
@@ -224,11 +190,11 @@ class HttpConnection(Connection):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stage_is_new = True
-        length = self._headers.get(b"content-length", b"0")
+        length = self._headers.get("content-length", "0")
         if length.isdigit() and int(length) > self.state.limits.max_body:
             raise _body_too_large(self.state.limits.max_body)
-        if self._headers.get(b"expect", b"").lower() == b"100-continue":
-            interim = _Exchange("", last=False)
+        if self._headers.get("expect", "").lower() == "100-continue":
+            interim = _Exchange(None, last=False)
             interim.answer = CONTINUE
             self._exchanges.append(interim)
             self._send_ready()
@@ -251,29 +217,38 @@ class HttpConnection(Connection):
 
     def on_message_complete(self) -> None:
         self._reading = self._in_head = False
+        self._complete += 1
+        self._length = self._headers.pop("content-length", "")  # of no use to handlers
+        self._head = Head(
+            self._parser.get_method().decode("latin-1"),
+            self._url,
+            self._headers,
+            keep_alive=self._parser.should_keep_alive(),
+            old=self._parser.get_http_version() == "1.0",
+            peer=self.peer,
+            names=self.names,
+        )
+        self._end_request(self._head, self._body)
+
+    def _end_request(self, head: Head, body: bytes | bytearray) -> None:
+        """A request is complete."""
         self.receive(0)
         self.deadline = NEVER
-        keep_alive = self._parser.should_keep_alive() and not (self.state.retiring or self.state.calls.stopping)
-        exchange = _Exchange(
-            _media_type(self._headers),
-            last=not keep_alive,
-            connection=b"Connection: keep-alive\r\n" if self._parser.get_http_version() == "1.0" else b"",
-            head_only=self._parser.get_method() == b"HEAD",
-        )
-        self._ended = not keep_alive
+        self._ended = not head.keep_alive or self.state.retiring or self.state.calls.stopping
+        exchange = _Exchange(head, last=self._ended)
         self._exchanges.append(exchange)
-        self._dispatch(exchange)
+        self._dispatch(exchange, head, body)
 
     # ---------------------------------------------------------------- answers
-    def _dispatch(self, exchange: _Exchange) -> None:
+    def _dispatch(self, exchange: _Exchange, head: Head, body: bytes | bytearray) -> None:
         routes = self.state.routes
-        handler = routes.handler_at(self._url)
+        handler = routes.handler_at(head.target)
         if handler is not None:
-            self._call(exchange, handler)
+            self._call(exchange, head, body, handler)
             return
-        page = routes.page_at(self._url)
+        page = routes.page_at(head.target)
         if page is None:
-            self._dispatch_resource(exchange)
+            self._dispatch_resource(exchange, head, body)
             return
         try:
             reply = Reply(*page())
@@ -281,12 +256,11 @@ class HttpConnection(Connection):
             reply = failure_reply(failure_of(error))
         self._answer(exchange, reply)
 
-    def _dispatch_resource(self, exchange: _Exchange) -> None:
-        found = self.state.routes.resources_at(self._url)
-        method = self._parser.get_method().decode("latin-1")
-        handler = found.get("GET" if method == "HEAD" else method)
+    def _dispatch_resource(self, exchange: _Exchange, head: Head, body: bytes | bytearray) -> None:
+        found = self.state.routes.resources_at(head.target)
+        handler = found.get("GET" if head.method == "HEAD" else head.method)
         if handler is not None:
-            self._call(exchange, handler)
+            self._call(exchange, head, body, handler)
         elif found:
             text = f"{' and '.join(sorted(found))} is served at this path"
             reply = refusal(HTTPStatus.METHOD_NOT_ALLOWED, RpcCode.NO_METHOD, text)
@@ -296,40 +270,33 @@ class HttpConnection(Connection):
             text = "nothing is served at this path"
             self._answer(exchange, refusal(HTTPStatus.NOT_FOUND, RpcCode.NO_METHOD, text))
 
-    def _call(self, exchange: _Exchange, handler: Handler | WebHandler) -> None:
+    def _call(
+        self, exchange: _Exchange, head: Head, body: bytes | bytearray, handler: Callable[[bytes, CallInfo], Any]
+    ) -> None:
         try:
-            body = self._whole_body(exchange.content_type)
-            timeout = self._timeout()
+            whole = self._decoded(head, bytes(body))
         except _Refused as refused:
             self._answer(exchange, refused.reply)
             return
-        encoding = Encoding.PROTO if exchange.content_type in _PROTO_TYPES else Encoding.JSON
-        info = CallInfo(encoding, "http", self.peer, _Headers(self._headers), timeout, self.names)
-        answer = self.state.calls.start(handler, body, info, partial(self._answer_later, exchange))
-        if not isinstance(answer, Future):
+        answer = self.state.calls.start(handler, whole, head.info, partial(self._answer_later, exchange))
+        if not isinstance(answer, Later):
             self._answer_call(exchange, answer)
             return
         exchange.work = answer
         if not self.takes_more:
             self.regulate_reading()
 
-    def _timeout(self) -> float | None:
-        value = self._headers.get(_TIMEOUT_HEADER)
-        if value is None:
-            return None
-        if not _SECONDS.fullmatch(value):
-            raise _Refused(HTTPStatus.BAD_REQUEST, "X-Request-Timeout is no number of seconds")
-        return float(value)
-
-    def _whole_body(self, content_type: str) -> bytes:
-        if content_type == _UNREAD_TYPE:
-            text = f"{_UNREAD_TYPE} is not read here, send {_JSON_TYPE} or {_PROTO_TYPES[0]}"
+    def _decoded(self, head: Head, body: bytes) -> bytes:
+        """A call's body without its content coding."""
+        if head.content_type == _UNREAD_TYPE:
+            text = f"{_UNREAD_TYPE} is not read here, send {JSON_TYPE} or {PROTO_TYPES[0]}"
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
-        body = bytes(self._body)
-        coding = self._headers.get(b"content-encoding", b"identity").strip().lower()
-        if coding == b"identity":
+        if head.fault:
+            raise _Refused(HTTPStatus.BAD_REQUEST, head.fault)
+        coding = head.headers.get("content-encoding", "identity").strip().lower()
+        if coding == "identity":
             return body
-        if coding not in (b"gzip", b"x-gzip"):
+        if coding not in ("gzip", "x-gzip"):
             raise _Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this Content-Encoding is not read here, send gzip or none"
             )
@@ -349,22 +316,27 @@ class HttpConnection(Connection):
 
     def _answer_call(self, exchange: _Exchange, answer: bytes | WebAnswer | Failure) -> None:
         if isinstance(answer, Failure):
-            exchange.answer = encoded_failure(answer, self._connection_line(exchange), exchange.head_only)
+            exchange.answer = encoded_failure(answer, self._connection_line(exchange), _is_head_only(exchange))
             return
         if isinstance(answer, WebAnswer):
             self._answer(exchange, Reply(*answer))
             return
-        content_type = exchange.content_type if exchange.content_type in _PROTO_TYPES else _JSON_TYPE
-        self._answer(exchange, Reply(HTTPStatus.OK, content_type, answer))
+        head = exchange.head
+        assert head is not None
+        if exchange.last or self.state.calls.stopping or _is_head_only(exchange):
+            content_type = head.content_type if head.content_type in PROTO_TYPES else JSON_TYPE
+            self._answer(exchange, Reply(HTTPStatus.OK, content_type, answer))
+        else:
+            exchange.answer = head.accepted % len(answer) + answer
 
     def _answer(self, exchange: _Exchange, reply: Reply) -> None:
         connection = self._connection_line(exchange)
-        exchange.answer = reply.encode(connection=connection, head_only=exchange.head_only)
+        exchange.answer = reply.encode(connection=connection, head_only=_is_head_only(exchange))
 
     def _connection_line(self, exchange: _Exchange) -> bytes:
         if self.state.calls.stopping and exchange is self._exchanges[-1]:
             exchange.last = True
-        return b"Connection: close\r\n" if exchange.last else exchange.connection
+        return CLOSE if exchange.last or exchange.head is None else exchange.head.connection
 
     def _send_ready(self) -> None:
         """Write all answers whose turn it is, in one go."""
@@ -396,11 +368,8 @@ class HttpConnection(Connection):
             self.close()
 
 
-def _media_type(headers: dict[bytes, bytes]) -> str:
-    content_type = headers.get(b"content-type")
-    if content_type is None:
-        return _JSON_TYPE
-    return content_type.decode("latin-1").partition(";")[0].strip().lower()
+def _is_head_only(exchange: _Exchange) -> bool:
+    return exchange.head is not None and exchange.head.method == "HEAD"
 
 
 def _head_too_large() -> _Refused:

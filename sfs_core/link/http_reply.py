@@ -10,8 +10,10 @@ from typing import Final
 from sfs_core.link.calls import Failure
 from sfs_core.link.rpc import RpcCode
 
-__all__ = ["CONTINUE", "Reply", "encoded_failure", "failure_reply", "refusal"]
+__all__ = ["CLOSE", "CONTINUE", "KEEP_ALIVE", "Reply", "accepted", "encoded_failure", "failure_reply", "refusal"]
 
+CLOSE: Final = b"Connection: close\r\n"
+KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _STATUS_OF: Final = {
@@ -22,6 +24,12 @@ _STATUS_OF: Final = {
     RpcCode.PERMISSION: HTTPStatus.FORBIDDEN,
     RpcCode.QUOTA: HTTPStatus.TOO_MANY_REQUESTS,
 }
+
+
+def accepted(content_type: str, connection: bytes) -> bytes:
+    """What comes before the body of an answer with status 200, with a place for the body's length."""
+    line = b"%bContent-Length: %%d\r\nContent-Type: " % _STATUS_LINES[HTTPStatus.OK]
+    return line + content_type.encode("latin-1").replace(b"%", b"%%") + b"\r\n" + connection + b"\r\n"
 
 
 class Reply:

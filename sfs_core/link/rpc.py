@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import httptools
 
+from sfs_core.link.later import Later
+
 __all__ = [
     "CallInfo",
     "Encoding",
@@ -66,7 +68,7 @@ class CallInfo:
         encoding: of the request body, and of the answer that is expected.
         transport: `baidu_std`, `http` or `grpc`.
         peer: address of the other end; for the party's own log only.
-        headers: HTTP headers, or gRPC's metadata, with lower-case names; empty for `baidu_std`.
+        headers: HTTP headers but Content-Length, or gRPC's metadata, with lower-case names; empty for `baidu_std`.
         timeout: seconds the caller is going to wait, where it said so.
         names: whom the client's verified TLS certificate is made out to, as `certificate_names` writes them; None
             where it showed none.
@@ -80,8 +82,8 @@ class CallInfo:
     names: frozenset[str] | None = None
 
 
-Handler = Callable[[bytes, CallInfo], "bytes | Awaitable[bytes]"]
-"""Takes a request body, gives the answer's body, both in `CallInfo.encoding`.
+Handler = Callable[[bytes, CallInfo], bytes | Later[bytes] | Awaitable[bytes]]
+"""Takes a request body, gives the answer's body, both in `CallInfo.encoding`, at once or later.
 
 A `codec.dialect.BodyError` is answered as a bad request; any other exception as an internal error with a fixed text.
 """

@@ -13,7 +13,8 @@ import orjson
 from sfs_core import __version__
 from sfs_core.codec.tensors import InferRequest, decode_infer, encode_infer, predict_request
 from sfs_core.errors import ErrorCode, RequestError, SfsError
-from sfs_core.link.rpc import CallInfo, Encoding, Handler, Resource, WebAnswer
+from sfs_core.link.later import Later
+from sfs_core.link.rpc import CallInfo, Encoding, Resource, WebAnswer
 from sfs_core.server.gate import Gate
 from sfs_core.server.readiness import Readiness
 from sfs_core.server.served import ServedModels
@@ -32,9 +33,11 @@ _STATUS_OF: Final = {
 _JSON: Final = "application/json"
 _encode: Final = msgspec.json.Encoder().encode
 
+Predict = Callable[[bytes, CallInfo], bytes | Later[bytes]]
+
 
 def open_inference(
-    predict: Handler,
+    predict: Predict,
     models: ServedModels,
     parties: Collection[str],
     readiness: Readiness,
@@ -67,7 +70,7 @@ def _answer(body: Any, status: int = 200) -> WebAnswer:
 class _OpenInference:
     def __init__(
         self,
-        predict: Handler,
+        predict: Predict,
         models: ServedModels,
         parties: Collection[str],
         readiness: Readiness,
@@ -152,8 +155,8 @@ class _OpenInference:
         return tuple(served.predictor.score_schema.names) if served and served.predictor else ()
 
 
-async def _later(pending: Awaitable[bytes], answered: Callable[[bytes], WebAnswer]) -> WebAnswer:
-    return answered(await pending)
+async def _later(pending: Later[bytes], answered: Callable[[bytes], WebAnswer]) -> WebAnswer:
+    return answered(await pending.wait())
 
 
 def _no_model() -> WebAnswer:

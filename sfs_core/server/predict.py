@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from sfs_core.codec import prediction
 from sfs_core.codec.dialect import BodyError
@@ -16,6 +16,7 @@ from sfs_core.codec.features import feature_rows
 from sfs_core.codec.prediction import PredictReply, PredictRequest
 from sfs_core.engine.batcher import Batcher, Outcome
 from sfs_core.errors import BusyError, ErrorCode, RequestError, SfsError
+from sfs_core.link.later import Later
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Encoding
 from sfs_core.observe.server_metrics import ServerMetrics
@@ -33,6 +34,8 @@ logger = logging.getLogger("sfs.predict")
 
 Observer = Callable[[PredictionEvent], None]
 
+_UNREAD: Final = PredictRequest()
+"""Stands for a request before it is read."""
 LATE_SECONDS: Final = 0.05
 """How long after its time a request is given up here: what its round itself says then tells more."""
 
@@ -68,8 +71,9 @@ class PredictHandler:
         self._models = models
         self._tracer = tracer
         self._gate = gate
+        self.loop = asyncio.get_running_loop()
 
-    def __call__(self, body: bytes, info: CallInfo) -> bytes | Awaitable[bytes]:
+    def __call__(self, body: bytes, info: CallInfo) -> bytes | Later[bytes]:
         call = _Call(self, info)
         if self._gate is not None:
             call.enter(self._gate)
@@ -83,13 +87,13 @@ class PredictHandler:
                 call.span = begin_call(self._tracer, PREDICT, service, info, request.headers)
             if call.visit is not None:
                 call.visit.ask(request.service, _rows(request))
-            call.wait(self._batcher_of(request).submit(request, call.deliver, call.deadline))
+            call.started(self._batcher_of(request).submit(request, call.deliver, call.deadline))
         except (BodyError, BusyError, RefusalError) as error:
             call.refused(error)
             raise
         except Exception as error:  # noqa: BLE001 - every failure becomes a coded answer
             return call.encoded(error)
-        return call.answer
+        return call
 
     def label(self, service: str) -> str:
         """A service that somebody asked for, as it may be written down."""
@@ -108,26 +112,7 @@ class PredictHandler:
         return model.batcher
 
 
-class _Answer(asyncio.Future[bytes]):
-    """An answer that somebody waits for; who does not any longer cancels it.
-
-    Attributes:
-        left: called then.
-    """
-
-    __slots__ = ("left",)
-    left: Callable[[], None] | None
-
-    def cancel(self, msg: Any = None) -> bool:
-        """As of the base."""
-        if not super().cancel(msg):
-            return False
-        if self.left is not None:
-            self.left()
-        return True
-
-
-class _Call:
+class _Call(Later[bytes]):
     """A call that waits for its answer."""
 
     __slots__ = (
@@ -136,7 +121,6 @@ class _Call:
         "_info",
         "_started",
         "_timer",
-        "answer",
         "deadline",
         "request",
         "span",
@@ -144,16 +128,15 @@ class _Call:
     )
 
     def __init__(self, handler: PredictHandler, info: CallInfo) -> None:
+        super().__init__()
         self._started = time.perf_counter()
         self._handler = handler
         self._info = info
-        self.request = PredictRequest()
+        self.request = _UNREAD
         self.span: Span | None = None
         self.visit: Visit | None = None
-        loop = asyncio.get_running_loop()
-        self.answer = _Answer(loop=loop)
-        self.answer.left = None
-        self.deadline = loop.time() + (handler.timeout if info.timeout is None else info.timeout)
+        self.deadline = handler.loop.time() + (handler.timeout if info.timeout is None else info.timeout)
+        self._give_up: Callable[[], None] = _nothing
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, gate: Gate) -> None:
@@ -164,40 +147,42 @@ class _Call:
         """
         self.visit = gate.admit(self._info)
 
-    def wait(self, give_up: Callable[[], None]) -> None:
-        """For the answer to be delivered; `give_up` says that nobody wants it any longer."""
-        if self.answer.done():
+    def started(self, give_up: Callable[[], None]) -> None:
+        """The prediction is under way; `give_up` is to say when nobody wants it any longer."""
+        if self.over():
             return
         self._give_up = give_up
-        self.answer.left = self._left
         if self._info.timeout is not None:  # others that share the round may have more
-            self._timer = asyncio.get_running_loop().call_at(self.deadline + LATE_SECONDS, self._expire)
+            self._timer = self._handler.loop.call_at(self.deadline + LATE_SECONDS, self._expire)
 
     def _expire(self) -> None:
         self._give_up()
         self.deliver(SfsError("the request's time limit passed"))
 
-    def _left(self) -> None:
+    def cancel(self) -> None:
+        """The caller has left."""
+        if self.over():
+            return
         self._give_up()
-        self._over()
-        self._tell(PredictReply(self.request.service, code=ErrorCode.UNEXPECTED_ERROR, message="the caller has left"))
+        self._end()
+        super().cancel()
+        self._report(PredictReply(self.request.service, code=ErrorCode.UNEXPECTED_ERROR, message="the caller has left"))
 
-    def _over(self) -> None:
-        self.answer.left = None  # which leads back here,
-        self._give_up = _nothing  # as does this
+    def _end(self) -> None:
+        self._give_up = _nothing  # which leads back here
         if self._timer is not None:
             self._timer.cancel()
 
     def deliver(self, outcome: Outcome) -> None:
         """The prediction is there; nobody may want it any longer."""
-        if not self.answer.done():
-            self._over()
+        if not self.over():
+            self._end()
             try:
                 body = self.encoded(outcome)
             except Exception as error:  # noqa: BLE001 - the caller waits, and so do others of the round
-                self.answer.set_exception(error)
+                self.give(error)
             else:
-                self.answer.set_result(body)
+                self.give(body)
 
     def encoded(self, outcome: Outcome) -> bytes:
         """The answer; everybody who is to know of it is told."""
@@ -210,7 +195,7 @@ class _Call:
             steps = outcome.steps if isinstance(outcome, SfsError) else ()
             reply = PredictReply(request.service, code=code, message=f"[{id_}] {text}", steps=steps)
         if self.span is not None or self.visit is not None or self._handler.is_watched:
-            self._tell(reply)
+            self._report(reply)
         if info.encoding is Encoding.JSON:
             return prediction.encode_json(reply)
         return prediction.encode_message(reply).SerializeToString()
@@ -218,9 +203,9 @@ class _Call:
     def refused(self, error: SfsError | RefusalError) -> None:
         """The call itself is refused, there is no answer."""
         code = error.code if isinstance(error, SfsError) else ErrorCode.INVALID_ARGUMENT
-        self._tell(PredictReply(self.request.service, code=code, message=str(error)))
+        self._report(PredictReply(self.request.service, code=code, message=str(error)))
 
-    def _tell(self, reply: PredictReply) -> None:
+    def _report(self, reply: PredictReply) -> None:
         handler, request = self._handler, self.request
         rows = reply.scores.num_rows if reply.scores is not None else 0
         if self.span is not None:

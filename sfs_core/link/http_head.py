@@ -1,0 +1,135 @@
+"""Heads of HTTP/1.1 requests: the line and the headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from sfs_core.link.http_reply import CLOSE, KEEP_ALIVE, accepted
+from sfs_core.link.rpc import CallInfo, Encoding
+
+__all__ = ["JSON_TYPE", "PROTO_TYPES", "Head", "KnownHeads"]
+
+JSON_TYPE: Final = "application/json"
+PROTO_TYPES: Final = ("application/proto", "application/x-protobuf")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
+_END: Final = b"\r\n\r\n"
+_MOST_KNOWN: Final = 4
+_LARGEST_KNOWN: Final = 2048
+"""Bytes of a head that is remembered, so that connections stay small."""
+_MOST_IN_VAIN: Final = 16
+"""After so many heads in a row that no request came with again, none is looked for any more: each is another."""
+
+
+class Head:
+    """What a request's head says.
+
+    Args:
+        method: in capitals.
+        target: as it was sent.
+        headers: by names in lower case, without Content-Length.
+        keep_alive: whether further requests may follow.
+        old: whether it speaks HTTP/1.0, whose clients are to be told that the connection is kept.
+        peer, names: as of `CallInfo`.
+
+    Attributes:
+        content_type: media type in lower case; JSON where it names none.
+        fault: what is wrong with it, for calls; empty where nothing is.
+        info: what handlers are told.
+        connection: the line that answers say of the connection, or nothing.
+        accepted: the first part of the answer to a call that went well, with a place for its length.
+    """
+
+    __slots__ = (
+        "accepted",
+        "connection",
+        "content_type",
+        "fault",
+        "headers",
+        "info",
+        "keep_alive",
+        "method",
+        "old",
+        "target",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: Mapping[str, str],
+        *,
+        keep_alive: bool,
+        old: bool,
+        peer: str,
+        names: frozenset[str] | None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.keep_alive = keep_alive
+        self.old = old
+        self.content_type = headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
+        seconds = headers.get("x-request-timeout")
+        is_timeout = seconds is not None and _SECONDS.fullmatch(seconds) is not None
+        self.fault = "" if seconds is None or is_timeout else "X-Request-Timeout is no number of seconds"
+        is_proto = self.content_type in PROTO_TYPES
+        encoding = Encoding.PROTO if is_proto else Encoding.JSON
+        timeout = float(seconds) if seconds is not None and is_timeout else None
+        self.info = CallInfo(encoding, "http", peer, headers, timeout, names)
+        self.connection = CLOSE if not keep_alive else KEEP_ALIVE if old else b""
+        self.accepted = accepted(self.content_type if is_proto else JSON_TYPE, self.connection)
+
+
+class KnownHeads:
+    """Heads that came over one connection.
+
+    Clients send the same head again and again, but for the number in Content-Length. What the parser made of one is
+    right for all others that differ in nothing else, so that these need no parser.
+    """
+
+    __slots__ = ("_heads", "_in_vain")
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, Head] = {}
+        self._in_vain = 0
+
+    def cut(self, data: bytes) -> tuple[Head, bytes] | None:
+        """Head and body, where `data` is exactly one request whose head is known."""
+        if not self._heads:
+            return None
+        parts = _parts(data)
+        if parts is None:
+            return None
+        head = self._heads.get(parts[0])
+        if head is None:
+            return None
+        self._in_vain = 0
+        return head, parts[1]
+
+    def learn(self, data: bytes, head: Head, length: str, body: bytes) -> None:
+        """Remember the head of `data`, which the parser read as exactly one request with this Content-Length."""
+        if self._in_vain > _MOST_IN_VAIN:
+            self._heads.clear()
+            return
+        self._in_vain += 1
+        parts = _parts(data)
+        # A head can be written so that the parser sees its end or its length elsewhere.
+        if parts is None or parts[1] != body or int(length or -1) != len(body):
+            return
+        if len(parts[0]) > _LARGEST_KNOWN or "expect" in head.headers:
+            return
+        if len(self._heads) >= _MOST_KNOWN:
+            self._heads.clear()
+        self._heads[parts[0]] = head
+
+
+def _parts(data: bytes) -> tuple[bytes, bytes] | None:
+    """A request's head without the digits of Content-Length, and its body; None where it is not exactly one."""
+    end = data.find(_END) + len(_END)
+    match = _LENGTH.search(data, 0, end)
+    if match is None or int(match[1]) != len(data) - end:
+        return None
+    return data[: match.start(1)] + data[match.end(1) : end], data[end:]
