@@ -18,7 +18,7 @@ from sfs_core.errors import FeatureError, SfsError
 from sfs_core.host.registry import Kind
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult, FeatureSource
 from sfs_core.testing.contract import installed, on_event_loop
-from sfs_core.testing.making import feature_context, plain_rows
+from sfs_core.testing.making import assert_same_rows, feature_context, plain_rows
 from sfs_core.testing.source import SourceCase, SourceContract, assert_is_ours
 from sfs_core.testing.watching import POOL_NAME, Leftovers, broken_service, voluntary_waits
 
@@ -99,7 +99,7 @@ class FeatureSourceContract(SourceContract):
             assert len(ids) >= 2, "the case needs at least two rows"
             for order in (ids, ids[::-1], ids[1:]):
                 batch = await _fetch(source, order)
-                assert plain_rows(_projected(batch, case.schema)) == [case.rows[each] for each in order]
+                assert_same_rows(plain_rows(_projected(batch, case.schema)), [case.rows[each] for each in order])
 
     @on_event_loop
     async def test_a_repeated_id_gives_its_row_again(self, case: FeatureSourceCase) -> None:
@@ -109,7 +109,7 @@ class FeatureSourceContract(SourceContract):
             first, second, *_ = case.rows
             ids = [first, second, first, first]
             batch = await _fetch(source, ids)
-            assert plain_rows(_projected(batch, case.schema)) == [case.rows[each] for each in ids]
+            assert_same_rows(plain_rows(_projected(batch, case.schema)), [case.rows[each] for each in ids])
 
     @on_event_loop
     async def test_no_ids_give_no_rows(self, case: FeatureSourceCase) -> None:
@@ -138,8 +138,8 @@ class FeatureSourceContract(SourceContract):
             assert source.row_count == len(rows)
             first = await _fetch(source, ["1"], "0")
             rest = await _fetch(source, ["2"] * (len(rows) - 1), "1")
-            found = [plain_rows(_projected(batch, case.schema)) for batch in (first, rest)]
-            assert found == [rows[:1], rows[1:]]
+            assert_same_rows(plain_rows(_projected(first, case.schema)), rows[:1])
+            assert_same_rows(plain_rows(_projected(rest, case.schema)), rows[1:])
             assert await _error(source, ["3"]), "a row came after the last one"
 
     # ---------------------------------------------------------------------------------- rules: the columns
@@ -163,7 +163,7 @@ class FeatureSourceContract(SourceContract):
         async with self.opened(case, schema=reverse) as source:
             ids = list(case.rows)[:2]
             batch = await _fetch(source, ids)
-            assert plain_rows(_projected(batch, reverse)) == [case.rows[each][::-1] for each in ids]
+            assert_same_rows(plain_rows(_projected(batch, reverse)), [case.rows[each][::-1] for each in ids])
 
     @on_event_loop
     async def test_without_columns_there_are_still_rows(self, case: FeatureSourceCase) -> None:
@@ -193,7 +193,7 @@ class FeatureSourceContract(SourceContract):
             first, second, *_ = case.rows
             result = await _fetch_result(source, [_UNKNOWN, second, _UNKNOWN, first])
             assert list(map(bool, result.missing or ())) == [True, False, True, False]
-            assert plain_rows(_projected(result.batch, case.schema)) == [case.rows[second], case.rows[first]]
+            assert_same_rows(plain_rows(_projected(result.batch, case.schema)), [case.rows[second], case.rows[first]])
 
     @on_event_loop
     async def test_errors_are_sfs_errors(self, case: FeatureSourceCase) -> None:
@@ -269,7 +269,7 @@ class FeatureSourceContract(SourceContract):
             one = await _fetch_result(source, ids)
             for headers in ({}, {"x-tenant": "other"}):
                 other = await _fetch_result(source, ids, "another context", headers)
-                assert plain_rows(other.batch) == plain_rows(one.batch)
+                assert_same_rows(plain_rows(other.batch), plain_rows(one.batch))
                 assert not other.headers
 
     @on_event_loop
@@ -292,7 +292,7 @@ class FeatureSourceContract(SourceContract):
             queries = [[known[(i + k) % len(known)] for k in range(1 + i % 3)] for i in range(12)]
             batches = await asyncio.gather(*(_fetch(source, ids) for ids in queries))
             for ids, batch in zip(queries, batches, strict=True):
-                assert plain_rows(_projected(batch, case.schema)) == [case.rows[each] for each in ids]
+                assert_same_rows(plain_rows(_projected(batch, case.schema)), [case.rows[each] for each in ids])
 
     @on_event_loop
     async def test_a_source_that_does_not_block_does_not_wait(self, case: FeatureSourceCase) -> None:

@@ -130,7 +130,8 @@ def assert_fused_equals_single(
     wanted = outcome(single, tables or {})
     for form in _forms(tables or {}):
         found = outcome(fused, form)
-        assert found == wanted, f"fused: {found}\none by one: {wanted}"
+        if found != wanted:
+            raise AssertionError(f"fused: {found}\none by one: {wanted}")
     return fused.fused
 
 
@@ -154,6 +155,19 @@ def plain_rows(batch: Batch) -> list[tuple[Any, ...]]:
     columns = [batch.arrow(i).to_pylist() for i in range(len(batch.schema))]
     rows = list(zip(*columns, strict=True)) if columns else [()] * batch.num_rows
     return [tuple("NaN" if _is_nan(value) else value for value in row) for row in rows]
+
+
+def assert_same_rows(found: Sequence[object], expected: Sequence[object]) -> None:
+    """Fail with the first row that differs.
+
+    An `assert` of tables would have pytest tell line by line how they differ, where it is verbose and in CI: for
+    hundreds of rows that takes it minutes.
+    """
+    for index, (row, other) in enumerate(zip(found, expected, strict=False)):
+        if row != other:
+            raise AssertionError(f"row {index} is {row}, and should be {other}")
+    if len(found) != len(expected):
+        raise AssertionError(f"there are {len(found)} rows, and should be {len(expected)}")
 
 
 def _is_nan(value: Any) -> bool:

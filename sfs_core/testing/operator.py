@@ -19,7 +19,7 @@ from sfs_core.errors import GraphError, SfsError
 from sfs_core.host.registry import Kind
 from sfs_core.sdk.operator import AttributeValue, Cluster, ComputeContext, Operator
 from sfs_core.testing.contract import installed
-from sfs_core.testing.making import PARTY, assert_fused_equals_single, make_operator, plain_rows
+from sfs_core.testing.making import PARTY, assert_fused_equals_single, assert_same_rows, make_operator, plain_rows
 from sfs_core.testing.source import OptionsCase, OptionsContract, assert_is_ours
 from sfs_core.testing.watching import Connections, voluntary_waits
 
@@ -206,8 +206,9 @@ class OperatorContract(OptionsContract):
     def test_equal_inputs_give_equal_outputs(self, case: OperatorCase) -> None:
         """Again, and by another instance."""
         one, other = self.make(case), self.make(case)
-        outputs = [self._rows(case, each, self.inputs(case, each)) for each in (one, one, other)]
-        assert outputs[0] == outputs[1] == outputs[2]
+        first, *others = [self._rows(case, each, self.inputs(case, each)) for each in (one, one, other)]
+        for rows in others:
+            assert_same_rows(rows, first)
 
     def test_its_inputs_stay_as_they_are(self, case: OperatorCase) -> None:
         """Tables belong to others, too: nobody writes into them."""
@@ -215,7 +216,8 @@ class OperatorContract(OptionsContract):
         inputs = self.inputs(case, operator)
         before = copy.deepcopy([plain_rows(batch) for batch in _flat(inputs)])
         operator.compute(case.context, *inputs)
-        assert [plain_rows(batch) for batch in _flat(inputs)] == before
+        for batch, rows in zip(_flat(inputs), before, strict=True):
+            assert_same_rows(plain_rows(batch), rows)
 
     def test_threads_do_not_disturb_each_other(self, case: OperatorCase) -> None:
         """One instance serves all requests."""
@@ -224,7 +226,8 @@ class OperatorContract(OptionsContract):
         expected = [self._rows(case, operator, inputs) for inputs in (one, many)]
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(lambda inputs: self._rows(case, operator, inputs), [one, many] * 8))
-        assert results == expected * 8
+        for rows, alone in zip(results, expected * 8, strict=True):
+            assert_same_rows(rows, alone)
 
     def test_row_wise_outputs_follow_from_the_row(self, case: OperatorCase) -> None:
         """With `row_wise`, a row gives the same output whoever asks and each time: servers may remember that."""
@@ -236,7 +239,8 @@ class OperatorContract(OptionsContract):
             plain_rows(operator.compute(ComputeContext(case.context.party, requester), *inputs))
             for requester in (*case.cluster.parties, *case.cluster.parties)
         ]
-        assert all(rows == first for rows in others)
+        for rows in others:
+            assert_same_rows(rows, first)
 
     def test_it_touches_memory_only(self, case: OperatorCase) -> None:
         """It reaches out to nobody, and unless it is `heavy` it is called on the event loop, where it may not wait."""

@@ -165,7 +165,8 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         *arguments,
     ]
     (folder / "pytest.ini").write_text("[pytest]\n")
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    # In CI, pytest writes out how things differ, however long that takes: rules must not have it do so.
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -202,7 +203,9 @@ def test_each_saboteur_breaks_its_rule_and_no_other(
     done = run_pytest(tmp_path, "--junitxml=report.xml", "--sfs-report", "test_all.py")
     broken: dict[str, set[str]] = {name: set() for name in expected}
     ran = set()
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     for case in ElementTree.parse(tmp_path / "report.xml").iter("testcase"):
+        assert "name" in case.attrib, f"a rule has no outcome\n{done.stdout}{done.stderr}"
         ran.add(case.attrib["name"])
         if case.find("failure") is not None or case.find("error") is not None:
             broken[case.attrib["classname"].rpartition(".Test")[2]].add(case.attrib["name"])
