@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +24,6 @@ from sfs_op_phe.keyring import Keyring, keyring_of
 from sfs_op_phe.matrices import write_cipher_matrix, write_plain_matrix
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
 from sfs_op_phe.schemes import read_public_key, read_secret_key
-from sfs_op_phe.stock import Stock
 from sfs_op_phe.tree_merge import Terms, sums_of
 
 from sfs_core import Batch, Cluster, ComputeContext, NodeSpec
@@ -123,7 +122,8 @@ def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> N
     key, count = keyring.theirs, num_trees * num_leaves
     bases = [key.noise() for _ in range(count)]
     shares = [secrets.randbits(128) - (1 << 127) for _ in range(count)]
-    terms = Terms(bases, shares, mpz(1), count, 0)
+    least = min(shares)  # taken off where one leaf of each tree is left, as PHE_2P_TREE_MERGE does it
+    terms = Terms(bases, [share - least for share in shares], mpz(1), count, 0)
     noise = key.noise()
     theirs = None
     if kit:
@@ -139,11 +139,11 @@ def primitives(keyring: Keyring, kit: Any, secret: Any) -> None:
     """Encrypting bits, decrypting."""
     key, count = keyring.theirs, 200
 
-    def encrypt(stock: Stock[mpz], one: mpz, modulus: mpz) -> list[mpz]:
-        return [noise * one % modulus for noise in stock.take(count)]
+    def encrypt(take: Callable[[int], Sequence[mpz]], one: mpz, modulus: mpz) -> list[mpz]:
+        return [noise * one % modulus for noise in take(count)]
 
-    theirs = partial(encrypt, keyring.their_noise, key.power(1), key.modulus)
-    own = partial(encrypt, keyring.own_noise, keyring.own.power(1), keyring.own.modulus)
+    theirs = partial(encrypt, keyring.their_noise.take, key.power(1), key.modulus)
+    own = partial(encrypt, keyring.secret.noises, keyring.own.power(1), keyring.own.modulus)
     ciphertexts = theirs()
     encrypting = decrypting = None
     if kit:
@@ -154,7 +154,7 @@ def primitives(keyring: Keyring, kit: Any, secret: Any) -> None:
     ours, ours_own, stocked, heu = microseconds(
         count,
         Work(theirs, lambda: empty(keyring)),
-        Work(own, lambda: empty(keyring)),
+        Work(own),
         Work(theirs, lambda: fill(keyring, count)),
         encrypting,
     )

@@ -110,5 +110,3 @@ def read_from(column: str, party: str) -> Iterator[None]:
     except WireError as error:
         error.where = f"column {column!r} of {party}"
         raise
-    except ZeroDivisionError:
-        raise WireError("a ciphertext has no inverse", where=f"column {column!r} of {party}") from None

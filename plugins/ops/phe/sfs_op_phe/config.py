@@ -45,8 +45,8 @@ class PheConfig(PluginConfig):
     """Secret keys for model packages that hold none, in base64: `${file:alice.secret}` or `${env:…}`. Of several,
     each model uses the one that belongs to its public key."""
     workers: int | None = Field(default=None, ge=0, le=_MOST_WORKERS)
-    """Processes that merge trees and make random encryptions of zero, started when a model with trees is loaded.
-    0: none, one core does it all. Absent: as many as there are cores."""
+    """Processes that merge trees and make random encryptions of zero for requests that wait; as many more, of the
+    lowest priority, fill stocks. 0: none, one core does it all. Absent: as many as there are cores."""
     noise_stock: int = Field(default=1 << 15, ge=0, le=1 << 22)
     """Most random encryptions of zero kept ready per key and model (0.3 KB each): those for 32 rows of the model, at
     least 2048; made while the party is idle. 0: none."""

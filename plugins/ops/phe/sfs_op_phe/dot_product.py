@@ -23,7 +23,7 @@ from .matrices import (
 )
 from .numbers import FEATURE_SCALE, MASK_BITS, OFFSET_BITS, encode
 from .powers import FixedBase, inverses, product_of_powers
-from .wire import WireError, read_matrix
+from .wire import WireError, read_ciphertext_text, read_matrix
 
 __all__ = ["PheDotProduct", "WeightedSums"]
 
@@ -103,8 +103,11 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
             if self._num_weights:
                 weights = read_cipher_matrix(self.feature_weights_ciphertext, key).items
                 self._check_key(weights[0], keyring)
+                inverses(weights, modulus)  # negative features need them
         except WireError as error:
             raise self._unreadable("feature_weights_ciphertext", error) from None
+        except ZeroDivisionError:
+            raise self._unreadable("feature_weights_ciphertext", WireError("a ciphertext has no inverse")) from None
         try:
             if self.intercept_ciphertext:
                 intercept = read_one_ciphertext(self.intercept_ciphertext, key)
@@ -112,7 +115,8 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
                 self._constant = powmod(key.leave(intercept), FEATURE_SCALE, modulus)
         except WireError as error:
             raise self._unreadable("intercept_ciphertext", error) from None
-        self._masks, self._noise, self._own_noise = keyring.their_masks, keyring.their_noise, keyring.own_noise
+        keyring.their_masks.reserve(1)
+        self._noise, self._own_noise = keyring.their_noise, keyring.own_noise
         self._sums = WeightedSums(
             [key.leave(weight) for weight in weights], key, keyring.table_memory, keyring.progress
         )
@@ -140,13 +144,14 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
         keyring, num_rows = self.keyring, features.num_rows
         key, own = keyring.theirs, keyring.own
         if context.requester == keyring.party:
-            masks = self._masks.take(num_rows)
-            encrypted_masks = [encrypted for _, encrypted in masks]
-            rand = write_plain_matrix(num_rows, 1, 2, [-mask for mask, _ in masks])
+            masks = keyring.take_masks(num_rows)
+            encrypted_masks = [mask.encrypted for mask in masks]
+            rand = write_plain_matrix(num_rows, 1, 2, [-mask.number for mask in masks])
         else:
             mask = secrets.randbits(MASK_BITS)
-            power, (noise,) = key.power(mask), self._own_noise.take(1)
+            power, (zero,) = key.power(mask), self._own_noise.take(1)
             encrypted_masks = [power * other % key.modulus for other in self._noise.take(num_rows)]
+            noise = read_ciphertext_text(zero, own.scheme)
             rand = write_one_ciphertext(noise * own.power(-mask) % own.modulus, own)
         results = self._results(key, features, encrypted_masks)
         dimensions = 1 if self._num_weights and not self.offset_col_name else 2

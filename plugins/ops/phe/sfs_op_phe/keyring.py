@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Final
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from gmpy2 import mpz
@@ -16,18 +15,25 @@ from gmpy2 import mpz
 from sfs_core import Cluster, GraphError
 
 from .config import PheConfig
-from .keys import DIGIT_SIZES, PublicKey, SecretKey
-from .numbers import MASK_BITS, are_short, out_of_range
+from .keys import DIGIT_SIZES, made_together
+from .masks import Mask, random_masks
+from .numbers import are_short, out_of_range
 from .own_keys import own_keys, public_key_of
 from .stock import Stock
 from .tokens import TokenBox
-from .workers import workers_of
+from .workers import Workers, workers_of
 
 __all__ = ["Keyring", "keyring_of"]
 
+Item = TypeVar("Item")
+
+_PORTION: Final = 64
+"""So many random encryptions are made ahead by each worker at a time: some milliseconds of work."""
 _STOCKS: Final = ("own_noise", "their_noise", "their_masks")
 _MOST_BEGUN: Final = 64
 """Decryptions that wait for their request to go on; those of requests that failed are dropped in the end."""
+_MOST_MASKS: Final = 1 << 14
+"""Masks that wait likewise."""
 
 
 class Keyring:
@@ -61,11 +67,13 @@ class Keyring:
         if self.own.n == self.theirs.n:
             raise GraphError("both parties have the same key pair", hint="each party serves its own package")
         self.tokens = TokenBox(self.secret.to_bytes())
-        self.workers = workers_of((os.cpu_count() or 1) if config.workers is None else config.workers)
+        count = (os.cpu_count() or 1) if config.workers is None else config.workers
+        self.workers, self._idle_workers = workers_of(count), workers_of(count, idle=True)
         self._stock_limit = config.noise_stock
         self.table_memory = config.table_memory
         self.progress = cluster.progress
         self._begun: dict[tuple[mpz, ...], Callable[[], list[int]]] = {}
+        self._masks: dict[int, mpz] = {}
 
     def decrypt(self, representatives: Sequence[mpz], bits: int, what: str) -> list[int]:
         """The messages of ciphertexts under the own key.
@@ -84,12 +92,21 @@ class Keyring:
             raise out_of_range(what, self._digit_detail(representatives[0], bits))
         return numbers
 
+    def take_masks(self, count: int) -> list[Mask]:
+        """Fresh masks, for which `taken_off` is quick."""
+        masks = self.their_masks.take(count)
+        self._masks.update((mask.number, mask.taken_off) for mask in masks)
+        _drop_first(self._masks, _MOST_MASKS)
+        return masks
+
+    def taken_off(self, mask: int) -> mpz:
+        """The residue that stands for a mask's negative under the own key."""
+        return self._masks.pop(mask, None) or self.own.power(-mask)
+
     def begin_decrypting(self, representatives: Sequence[mpz]) -> None:
         """Begin with what `decrypt` will be asked for later, while this party waits for its peer."""
         self._begun[tuple(representatives)] = self.secret.begin_decrypting(representatives)
-        with suppress(KeyError, RuntimeError):  # where others do the same
-            while len(self._begun) > _MOST_BEGUN:
-                del self._begun[next(iter(self._begun))]
+        _drop_first(self._begun, _MOST_BEGUN)
 
     def _digit_detail(self, representative: mpz, bits: int) -> str:
         for digit_bits in DIGIT_SIZES:
@@ -99,14 +116,14 @@ class Keyring:
         return ""
 
     @cached_property
-    def own_noise(self) -> Stock[mpz]:
-        """Random encryptions of zero under the own key."""
-        return self._noise_stock(self.secret)
+    def own_noise(self) -> Stock[bytes]:
+        """Random encryptions of zero under the own key, as texts."""
+        return self._stock(self.secret.noise_texts)
 
     @cached_property
     def their_noise(self) -> Stock[mpz]:
         """Random encryptions of zero under the peer's key."""
-        return self._noise_stock(self.theirs)
+        return self._stock(self.theirs.noises)
 
     def state(self) -> dict[str, float]:
         """Of each stock in use: the items that it holds, those it can hold, and those made while a request waited."""
@@ -117,20 +134,24 @@ class Keyring:
             for what, number in (("held", len(stock)), ("limit", stock.size), ("missed", stock.missed))
         }
 
-    def _noise_stock(self, key: PublicKey | SecretKey) -> Stock[mpz]:
-        workers = self.workers
-        return Stock(lambda count: key.noises(count, workers), self._stock_limit, 16 * max(workers.count, 1))
-
     @cached_property
-    def their_masks(self) -> Stock[tuple[int, mpz]]:
-        """Random masks, each with an encryption under the peer's key."""
-        key = self.theirs
+    def their_masks(self) -> Stock[Mask]:
+        """Random masks, encrypted under the peer's key."""
+        recipe = self.theirs.to_bytes(), self.own.to_bytes(), self.own.digit_bits
+        return self._stock(lambda count, workers: made_together(random_masks, recipe, count, workers))
 
-        def make(count: int) -> list[tuple[int, mpz]]:
-            masks = [secrets.randbits(MASK_BITS) for _ in range(count)]
-            return [(m, noise * key.power(m) % key.modulus) for m, noise in zip(masks, key.noises(count), strict=True)]
+    def _stock(self, make: Callable[[int, Workers], list[Item]]) -> Stock[Item]:
+        workers, idle = self.workers, self._idle_workers
+        on_the_spot = lambda count: make(count, workers)  # noqa: E731 - the stock must not hold this object
+        if not workers.count:
+            return Stock(on_the_spot, self._stock_limit)
+        return Stock(on_the_spot, self._stock_limit, _PORTION * workers.count, lambda count: make(count, idle))
 
-        return Stock(make, self._stock_limit)
+
+def _drop_first(waiting: dict[Any, Any], most: int) -> None:
+    with suppress(KeyError, RuntimeError):  # where others do the same
+        while len(waiting) > most:
+            del waiting[next(iter(waiting))]
 
 
 _keyrings: WeakKeyDictionary[Cluster, dict[PheConfig, Keyring]] = WeakKeyDictionary()

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from gmpy2 import invert, mpz
 
 from sfs_core import ErrorCode, SfsError
 
 from .powers import random_powers
-from .wire import WireError
+from .wire import WireError, write_ciphertext_text
 from .workers import Workers
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "KeyFormatError",
     "PublicKey",
     "SecretKey",
+    "as_texts",
     "made_together",
 ]
 
@@ -39,6 +40,8 @@ LEAST_BITS: Final = 2000
 """Shorter moduli protect nothing and are refused."""
 MOST_BITS: Final = 8192
 """Longer moduli only cost time."""
+
+Item = TypeVar("Item")
 
 _FRAME_BYTES: Final = 15  # heads of item, array and integer, and the tag
 _LEAST_SHARED: Final = 16
@@ -127,9 +130,12 @@ class PublicKey(ABC):
 
     def noises(self, count: int, workers: Workers | None = None) -> list[mpz]:
         """Fresh random encryptions of zero, as representatives; many are made by all workers together."""
-        return made_together(
-            random_powers, (self._noise_base, self.modulus, self._noise_bytes, self.form), count, workers
-        )
+        return made_together(*self.noise_recipe, count, workers)
+
+    @property
+    def noise_recipe(self) -> tuple[Callable[..., list[mpz]], tuple[object, ...]]:
+        """A function that makes random encryptions of zero, and its arguments but for their number."""
+        return random_powers, (self._noise_base, self.modulus, self._noise_bytes, self.form)
 
     def enter(self, residue: mpz) -> mpz:
         """The representative of a residue."""
@@ -164,7 +170,16 @@ class SecretKey(ABC):
     def noises(self, count: int, workers: Workers | None = None) -> list[mpz]:
         """Fresh random encryptions of zero under the public key, as representatives; faster than from that alone where
         a scheme allows it. Workers are then told what they need of the secret key."""
-        return self.public.noises(count, workers)
+        return made_together(*self.noise_recipe, count, workers)
+
+    def noise_texts(self, count: int, workers: Workers | None = None) -> list[bytes]:
+        """The same as texts, the form in which they stand in a matrix."""
+        return made_together(as_texts, (self.public.scheme, *self.noise_recipe), count, workers)
+
+    @property
+    def noise_recipe(self) -> tuple[Callable[..., list[mpz]], tuple[object, ...]]:
+        """A function that makes random encryptions of zero, and its arguments but for their number."""
+        return self.public.noise_recipe
 
     def decrypt(self, representatives: Sequence[mpz]) -> list[int]:
         """The signed message of each ciphertext, given as representatives. Other threads run meanwhile."""
@@ -175,9 +190,14 @@ class SecretKey(ABC):
         """Let other threads begin with it; calling the result waits for the messages."""
 
 
+def as_texts(scheme: int, make: Callable[..., list[mpz]], recipe: tuple[object, ...], count: int) -> list[bytes]:
+    """Some of the ciphertexts that a function makes of a recipe and their number, as texts."""
+    return [write_ciphertext_text(item, scheme) for item in make(*recipe, count)]
+
+
 def made_together(
-    make: Callable[..., list[mpz]], recipe: tuple[object, ...], count: int, workers: Workers | None
-) -> list[mpz]:
+    make: Callable[..., list[Item]], recipe: tuple[object, ...], count: int, workers: Workers | None
+) -> list[Item]:
     """What a function makes of a recipe and a number of items; where these are many, by all workers together."""
     if workers is None or count < _LEAST_SHARED:
         return make(*recipe, count)

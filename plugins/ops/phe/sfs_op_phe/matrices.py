@@ -13,10 +13,13 @@ from sfs_core import Batch, GraphError
 from .keys import PublicKey
 from .wire import (
     WireError,
+    join_matrix,
     read_ciphertext,
+    read_ciphertext_text,
     read_matrix,
     read_plaintext,
     write_ciphertext,
+    write_ciphertext_text,
     write_matrix,
     write_plaintext,
 )
@@ -25,6 +28,7 @@ __all__ = [
     "CipherItems",
     "CipherMatrix",
     "PlainMatrix",
+    "add_to_text",
     "cells_of",
     "read_cipher_matrix",
     "read_one_ciphertext",
@@ -93,7 +97,12 @@ class CipherItems:
 
 def write_cipher_matrix(rows: int, columns: int, dimensions: int, items: Iterable[mpz], key: PublicKey) -> bytes:
     """Representatives under a key, given column by column, as a matrix."""
-    return write_matrix(rows, columns, dimensions, [write_ciphertext(item, key.scheme) for item in items])
+    return join_matrix(rows, columns, dimensions, [write_ciphertext_text(item, key.scheme) for item in items])
+
+
+def add_to_text(text: bytes, power: mpz, key: PublicKey) -> bytes:
+    """A ciphertext of this party's making, a text, with the message added that a residue stands for."""
+    return write_ciphertext_text(read_ciphertext_text(text, key.scheme) * power % key.modulus, key.scheme)
 
 
 def read_one_ciphertext(data: bytes, key: PublicKey) -> mpz:

@@ -9,10 +9,9 @@ from typing import Final
 
 from gmpy2 import gcd, invert, is_prime, mpz, next_prime, powmod
 
-from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey, made_together
+from .keys import DEFAULT_DIGIT_BITS, LEAST_BITS, MOST_BITS, KeyFormatError, PublicKey, SecretKey
 from .powers import FixedBase, begin_equal_powers, fixed_base
 from .wire import Reader, integer_from_bytes, integer_to_bytes, tagged, write_array, write_text, write_unsigned
-from .workers import Workers
 
 __all__ = ["OuPublicKey", "OuSecretKey", "generate_ou_keys", "random_zeros"]
 
@@ -101,7 +100,7 @@ class OuSecretKey(SecretKey):
         self._p, self._q, self._t, self._square, self.public = p, q, t, p * p, public
         if p < 3 or q < 3 or t < 3 or self._square * q != public.n or not is_prime(p) or not is_prime(q):
             raise KeyFormatError("the OU secret key is not that of the public key")
-        order_fits = (p - 1) % t == 0 and powmod(public.h, t, self._square) == 1
+        order_fits = (p - 1) % t == 0 and powmod(public.h, t, self._square) == 1 != public.h % self._square
         encrypts_one = (powmod(public.g, t, self._square) - 1) % p
         slope = (powmod(public.g, t, self._square) - 1) // p % p
         if not order_fits or encrypts_one or not slope or 2 * public.limit > p:
@@ -140,9 +139,10 @@ class OuSecretKey(SecretKey):
         numbers = (p, self._q, self._t, self._slope_inverse, p * p, p // 2, self.public.n)
         return tagged(write_array(7) + b"".join(write_text(integer_to_bytes(n)) for n in numbers), self.public.scheme)
 
-    def noises(self, count: int, workers: Workers | None = None) -> list[mpz]:
-        """Fresh random encryptions of zero, distributed as H itself is, in half of the time; see `random_zeros`."""
-        return made_together(random_zeros, self._recipe, count, workers)
+    @property
+    def noise_recipe(self) -> tuple[Callable[..., list[mpz]], tuple[object, ...]]:
+        """These are distributed as H itself is, and take half of the time; see `random_zeros`."""
+        return random_zeros, self._recipe
 
     def begin_decrypting(self, representatives: Sequence[mpz]) -> Callable[[], list[int]]:
         """By one power modulo p^2 each."""

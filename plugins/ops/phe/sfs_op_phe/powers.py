@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from bisect import insort
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
@@ -18,7 +19,6 @@ __all__ = [
     "inverses",
     "product_of_powers",
     "random_powers",
-    "signed_digits",
 ]
 
 _BASES_PER_THREAD: Final = 4
@@ -116,6 +116,8 @@ def inverses(values: Sequence[mpz], modulus: mpz) -> list[mpz]:
     Raises:
         ZeroDivisionError: a value has no inverse.
     """
+    if not values:
+        return []
     before, product = [], mpz(1)
     for value in values:
         before.append(product)
@@ -128,65 +130,36 @@ def inverses(values: Sequence[mpz], modulus: mpz) -> list[mpz]:
     return result[::-1]
 
 
-@lru_cache(1 << 14)
-def signed_digits(exponent: int, width: int) -> list[int]:
-    """Digits of an exponent in -2^(width-1) … 2^(width-1), least significant first. Models' exponents come again."""
-    sign, rest, digits = (-1 if exponent < 0 else 1), abs(exponent), []
-    half, full = 1 << (width - 1), 1 << width
-    while rest:
-        digit = rest & (full - 1)
-        rest >>= width
-        if digit > half:
-            digit -= full
-            rest += 1
-        digits.append(sign * digit)
-    return digits
-
-
-# Widths of Pippenger's digits, by the number of bases up to which each is fastest for exponents of about 128 bits.
-_WIDTHS: Final = ((10, 3), (30, 4), (75, 5), (130, 6), (230, 7))
-
-
 def product_of_powers(bases: Sequence[mpz], exponents: Sequence[int], modulus: mpz) -> mpz:
-    """Product of each base to its exponent, by buckets per digit (Pippenger's method).
+    """Product of each base to its exponent, by subtracting exponents from each other (Bos and Coster's method).
+
+    Where a^x b^y with x > y is wanted, a^(x - y) (ab)^y is the same, and costs one multiplication. Of many exponents
+    the largest two are close to each other, so each such step takes several bits away.
 
     Raises:
-        ZeroDivisionError: a base has no inverse.
+        ZeroDivisionError: a base with a negative exponent has no inverse.
     """
-    if not bases:
+    bases = list(bases)
+    negative = [place for place, exponent in enumerate(exponents) if exponent < 0]
+    for place, inverse in zip(negative, inverses([bases[place] for place in negative], modulus), strict=True):
+        bases[place] = inverse
+    shift = len(bases).bit_length()
+    places = (1 << shift) - 1
+    # Ascending: exponents above the places of their bases. The zero at the start is never taken.
+    pending = [0, *sorted(abs(exponent) << shift | place for place, exponent in enumerate(exponents) if exponent)]
+    if len(pending) == 1:
         return mpz(1)
-    width = next((width for most, width in _WIDTHS if len(bases) <= most), 8)
-    inverted = inverses(bases, modulus)
-    positions: list[list[tuple[mpz, int]]] = []
-    for base, inverse, exponent in zip(bases, inverted, exponents, strict=True):
-        digits = signed_digits(exponent, width)
-        while len(positions) < len(digits):
-            positions.append([])
-        for position, digit in zip(positions, digits, strict=False):
-            if digit > 0:
-                position.append((base, digit))
-            elif digit:
-                position.append((inverse, -digit))
-    result = mpz(1)
-    for position in reversed(positions):
-        if result != 1:
-            for _ in range(width):
-                result = result * result % modulus
-        result = result * _by_buckets(position, width, modulus) % modulus
-    return result
-
-
-def _by_buckets(factors: Sequence[tuple[mpz, int]], width: int, modulus: mpz) -> mpz:
-    """Product of each factor to its digit: factors of equal digits first, then running products of the buckets."""
-    buckets: list[mpz | None] = [None] * ((1 << (width - 1)) + 1)
-    for factor, digit in factors:
-        held = buckets[digit]
-        buckets[digit] = factor if held is None else held * factor % modulus
-    running: mpz | None = None
-    total: mpz | None = None
-    for bucket in buckets[:0:-1]:
-        if bucket is not None:
-            running = bucket if running is None else running * bucket % modulus
-        if running is not None:
-            total = running if total is None else total * running % modulus
-    return mpz(1) if total is None else total
+    largest = pending.pop()
+    while second := pending[-1]:
+        a, b = largest & places, second & places
+        rest = largest - second + b
+        if rest <= second:
+            bases[b] = bases[b] * bases[a] % modulus
+        else:
+            quotient, exponent = divmod(largest >> shift, second >> shift)
+            bases[b] = bases[b] * powmod(bases[a], quotient, modulus) % modulus
+            rest = exponent << shift | a
+        largest = pending.pop()
+        if rest > places:
+            insort(pending, rest)
+    return powmod(bases[largest & places], largest >> shift, modulus)

@@ -75,6 +75,6 @@ class PheReduce(
             results = read_cipher_matrix(theirs[0], key)
         self.require_shape(results, masks.rows, 1, f"{keyring.peer}'s result")
         pairs = zip(results.items, masks.items, strict=True)
-        sums = [result * key.power(mask) % key.modulus for result, mask in pairs]
+        sums = [result * keyring.taken_off(-mask) % key.modulus for result, mask in pairs]
         keyring.begin_decrypting(sums)  # which PHE_2P_MERGE_Y asks for once the peer has answered
         return write_cipher_matrix(results.rows, 1, 2, sums, key)

@@ -1,4 +1,4 @@
-"""Stocks of random numbers that cost time to make, each used once, made while the party is idle."""
+"""Stocks of random numbers that cost time to make, each used once, made while there is time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
+
+from .workers import WorkersClosedError
 
 __all__ = ["Stock"]
 
@@ -23,19 +25,30 @@ Item = TypeVar("Item")
 class Stock(Generic[Item]):
     """Gives items that nobody has seen: from stock while that lasts, else made on the spot.
 
-    A thread fills the stock whenever nothing has been taken for some milliseconds; it ends with the stock.
+    A thread fills the stock, and ends with it.
 
     Args:
         make: makes some items.
         limit: how many to hold at most; 0 makes each on the spot.
-        portion: how many are made at once in idle time.
+        portion: how many are made at once ahead of need.
+        make_ahead: makes some items where nobody waits for them, and takes little time from others: a stock that is
+            half empty is filled while items are taken. By default `make` fills it, when nothing has been taken for some
+            milliseconds.
 
     Attributes:
         missed: how many items were not in stock when they were needed.
     """
 
-    def __init__(self, make: Callable[[int], Sequence[Item]], limit: int, portion: int = 4) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], Sequence[Item]],
+        limit: int,
+        portion: int = 4,
+        make_ahead: Callable[[int], Sequence[Item]] | None = None,
+    ) -> None:
         self._make = make
+        self._make_ahead = make_ahead or make
+        self._least_share = 0.5 if make_ahead else 0.0
         self._limit = limit
         self._portion = portion
         self._per_row = 0
@@ -77,11 +90,17 @@ class Stock(Generic[Item]):
             self._wanted.set()
         return taken
 
+    @property
+    def may_fill(self) -> bool:
+        """Whether this is the time for making items ahead of need."""
+        idle = time.monotonic() - self._last_use > _IDLE_SECONDS
+        return idle or len(self._stock) < self._least_share * self.size
+
     def fill(self) -> bool:
-        """Add a portion if nothing was taken lately; whether more is wanted."""
+        """Add a portion, if it is time for that; whether more is wanted."""
         missing = self.size - len(self._stock)
-        if missing > 0 and time.monotonic() - self._last_use > _IDLE_SECONDS:
-            self._stock.extend(self._make(min(self._portion, missing)))
+        if missing > 0 and self.may_fill:
+            self._stock.extend(self._make_ahead(min(self._portion, missing)))
         return len(self._stock) < self.size
 
 
@@ -92,8 +111,11 @@ def _keep_filled(stock: weakref.ref[Stock[Item]], wanted: threading.Event) -> No
         if held is None:
             return
         wanted.clear()
-        if held.fill():
-            wanted.set()
-        idle = time.monotonic() - held._last_use > _IDLE_SECONDS
+        try:
+            if held.fill():
+                wanted.set()
+        except WorkersClosedError:
+            return
+        pause = _PAUSE_SECONDS if held.may_fill else _IDLE_SECONDS
         del held
-        time.sleep(_PAUSE_SECONDS if idle else _IDLE_SECONDS)
+        time.sleep(pause)

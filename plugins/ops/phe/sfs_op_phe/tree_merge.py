@@ -33,7 +33,7 @@ class Terms:
 
     Attributes:
         bases: representatives to be raised to exponents.
-        exponents: what follows from this party's shares.
+        exponents: what follows from this party's shares; not negative.
         factor: product of the other representatives.
         num_factors: how many these are.
         added: to be encrypted and added.
@@ -58,7 +58,7 @@ def sums_of(rows: Sequence[Terms], noises: Sequence[mpz], key: PublicKey, worker
     """The rows' encrypted scores, as representatives, calculated by all workers together.
 
     Raises:
-        ZeroDivisionError: a base has no inverse.
+        ZeroDivisionError: an exponent is negative, and its base has no inverse.
     """
     calls: list[tuple[Sequence[mpz], Sequence[int], mpz]] = []
     parts_of_row = []
@@ -97,6 +97,7 @@ class PheTreeMerge(
     def setup(self) -> None:
         """Read the shares and note the columns."""
         self._shares = list(read_shares(self.weight_shard).items)
+        self._by_share = sorted(range(len(self._shares)), key=self._shares.__getitem__)
         columns = [(self.select_col_name, pa.binary()), (self.weight_shard_col_name, pa.binary()), ("party", pa.utf8())]
         self._input = Schema(columns)
         self._output = Schema([(self.output_col_name, pa.binary())])
@@ -131,10 +132,10 @@ class PheTreeMerge(
         own, theirs = self.cells_by_party(selects)
         with read_from(self.select_col_name, keyring.party):
             selections = open_selections(own[0], num_leaves, self.node.parents[0], keyring)
-        leaves = [[leaf for leaf in range(num_leaves) if selection >> leaf & 1] for selection in selections]
+        leaves = [[leaf for leaf in self._by_share if selection >> leaf & 1] for selection in selections]
         weights = self._needed(theirs[1], self.weight_shard_col_name, leaves, 0)
-        # Of the leaves left here the requester leaves exactly one: with one share added to the sum and taken off all
-        # others, a leaf less needs a power.
+        # Of the leaves left here the requester leaves exactly one: with the least share added to the sum and taken off
+        # all others, a leaf less needs a power, and no exponent is negative.
         chosen = self._needed(theirs[0], self.select_col_name, leaves, 1) if theirs[0] else None
         return [self._row(row, left, len(selections), chosen, weights) for row, left in enumerate(leaves)]
 
@@ -153,14 +154,9 @@ class PheTreeMerge(
             return matrix.read(row + leaf * num_rows for row, left in enumerate(leaves) for leaf in left[skipped:])
 
     def sums(self, rows: Sequence[Terms]) -> bytes:
-        """A matrix with the encrypted score of each row, with fresh noise.
-
-        Raises:
-            WireError: a ciphertext has no inverse.
-        """
+        """A matrix with the encrypted score of each row, with fresh noise."""
         keyring = self.keyring
-        with read_from(self.select_col_name, keyring.peer):
-            items = sums_of(rows, self._noise.take(len(rows)), keyring.theirs, keyring.workers)
+        items = sums_of(rows, self._noise.take(len(rows)), keyring.theirs, keyring.workers)
         return write_cipher_matrix(len(items), 1, 2, items, keyring.theirs)
 
     def _row(

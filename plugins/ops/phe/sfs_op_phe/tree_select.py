@@ -14,10 +14,10 @@ from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, GraphError, I
 
 from .base import PheOperator
 from .keyring import Keyring
-from .matrices import PlainMatrix, read_plain_matrix, write_cipher_matrix
+from .matrices import PlainMatrix, add_to_text, read_plain_matrix
 from .selections import seal_selections
 from .trees import NO_NODE, Node, inseparable, leaves_left, read_splits
-from .wire import WireError
+from .wire import WireError, join_matrix
 
 __all__ = ["PheTreeSelect", "read_shares"]
 
@@ -142,9 +142,9 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         context: ComputeContext,
         columns: Mapping[int, npt.NDArray[np.float64]],
         num_rows: int,
-        noises: Iterator[mpz],
+        noises: Iterator[bytes],
     ) -> Batch:
-        """What `compute` returns, from columns by feature and random encryptions of zero."""
+        """What `compute` returns, from columns by feature and random encryptions of zero, as texts."""
         keyring, num_leaves = self.keyring, len(self._shares.items)
         selections = leaves_left(self._splits or (), num_leaves, columns, num_rows)
         if context.requester != keyring.party:
@@ -153,20 +153,20 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         shares = [self._encrypted(leaf, power, selections, noises) for leaf, power in enumerate(self._share_powers)]
         # As many columns as differ; in the matrix, some of them stand more than once.
         bits = {leaf: self._encrypted(leaf, self._one, selections, noises) for leaf in dict.fromkeys(self._first_alike)}
-        selects = self._matrix([bits[leaf] for leaf in self._first_alike], num_rows) if bits else b""
-        return Batch(self._output, 1, rows=[(selects, self._matrix(shares, num_rows), keyring.party)])
+        selects = _matrix([bits[leaf] for leaf in self._first_alike], num_rows) if bits else b""
+        return Batch(self._output, 1, rows=[(selects, _matrix(shares, num_rows), keyring.party)])
 
-    def _encrypted(self, leaf: int, power: mpz, selections: Sequence[int], noises: Iterator[mpz]) -> list[mpz]:
-        """For each row what `power` stands for where the leaf is selected, else zero; encrypted."""
-        modulus, fresh = self.keyring.own.modulus, islice(noises, len(selections))
+    def _encrypted(self, leaf: int, power: mpz, selections: Sequence[int], noises: Iterator[bytes]) -> list[bytes]:
+        """For each row what `power` stands for where the leaf is selected, else zero; encrypted, as texts."""
+        key, fresh = self.keyring.own, islice(noises, len(selections))
         return [
-            noise * power % modulus if selection >> leaf & 1 else noise
+            add_to_text(noise, power, key) if selection >> leaf & 1 else noise
             for selection, noise in zip(selections, fresh, strict=True)
         ]
 
-    def _matrix(self, columns: Sequence[Sequence[mpz]], num_rows: int) -> bytes:
-        items = chain.from_iterable(columns)
-        return write_cipher_matrix(num_rows, len(columns), 2, items, self.keyring.own)
+
+def _matrix(columns: Sequence[Sequence[bytes]], num_rows: int) -> bytes:
+    return join_matrix(num_rows, len(columns), 2, chain.from_iterable(columns))
 
 
 class _FusedSelects:

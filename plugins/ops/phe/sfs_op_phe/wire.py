@@ -27,13 +27,16 @@ __all__ = [
     "WireError",
     "integer_from_bytes",
     "integer_to_bytes",
+    "join_matrix",
     "read_ciphertext",
+    "read_ciphertext_text",
     "read_matrix",
     "read_plaintext",
     "split_tag",
     "tagged",
     "write_array",
     "write_ciphertext",
+    "write_ciphertext_text",
     "write_matrix",
     "write_plaintext",
     "write_text",
@@ -114,13 +117,6 @@ class Reader:
 
     def text(self) -> bytes:
         """A text's bytes."""
-        data, at = self._data, self._at
-        if data.startswith(b"\xda", at) and at + 3 <= len(data):  # ciphertexts: thousands of them, without detours
-            start = at + 3
-            end = start + (data[at + 1] << 8 | data[at + 2])
-            if end <= len(data):
-                self._at = end
-                return data[start:end]
         head = self._take(1)[0]
         if head & 0xE0 == 0xA0:
             return self._take(head & 0x1F)
@@ -131,6 +127,24 @@ class Reader:
         if head == 0xDB:
             return self._take(self._number(_U32))
         raise WireError("no text where one is expected")
+
+    def texts(self, count: int) -> list[bytes]:
+        """The bytes of several texts."""
+        data, at, size = self._data, self._at, len(self._data)
+        found = []
+        for _ in range(count):
+            start = at + 3
+            if start <= size and data[at] == 0xDA:  # ciphertexts: thousands of them, without detours
+                end = start + (data[at + 1] << 8 | data[at + 2])
+                if end <= size:
+                    found.append(data[start:end])
+                    at = end
+                    continue
+            self._at = at
+            found.append(self.text())
+            at = self._at
+        self._at = at
+        return found
 
     def unsigned(self) -> int:
         """A non-negative integer."""
@@ -232,15 +246,24 @@ def read_plaintext(data: bytes) -> mpz:
 def write_ciphertext(value: mpz, scheme: int) -> bytes:
     """A tagged ciphertext of a scheme whose ciphertexts are one non-negative integer."""
     size = value.bit_length() // 8 + 1
-    head, tail = _ciphertext_frame(size, scheme)
+    _, head, tail = _ciphertext_frame(size, scheme)
     content: bytes = value.to_bytes(size, "little")
     return head + content + tail
 
 
+def write_ciphertext_text(value: mpz, scheme: int) -> bytes:
+    """A tagged ciphertext as it stands in a matrix: as a text."""
+    size = value.bit_length() // 8 + 1
+    text_head, head, tail = _ciphertext_frame(size, scheme)
+    content: bytes = value.to_bytes(size, "little")
+    return text_head + head + content + tail
+
+
 @lru_cache(1024)
-def _ciphertext_frame(size: int, scheme: int) -> tuple[bytes, bytes]:
-    """What stands before and behind a ciphertext's integer of `size` bytes."""
-    return b"\x91" + _text_head(size), _TAG.pack(scheme)
+def _ciphertext_frame(size: int, scheme: int) -> tuple[bytes, bytes, bytes]:
+    """The head of the text, and what stands before and behind a ciphertext's integer of `size` bytes."""
+    head, tail = b"\x91" + _text_head(size), _TAG.pack(scheme)
+    return _text_head(len(head) + size + len(tail)), head, tail
 
 
 def read_ciphertext(data: bytes, scheme: int) -> mpz:
@@ -251,7 +274,7 @@ def read_ciphertext(data: bytes, scheme: int) -> mpz:
     """
     size = len(data) - 4 - TAG_BYTES  # the form of every key size in use; others take the long way
     if size >= 1 << 8 and size < 1 << 16:
-        head, tail = _ciphertext_frame(size, scheme)
+        _, head, tail = _ciphertext_frame(size, scheme)
         if data.startswith(head) and data.endswith(tail) and data[-TAG_BYTES - 1] < 0x80:
             return mpz.from_bytes(data[4:-TAG_BYTES], "little")
     payload, tag = split_tag(data)
@@ -265,6 +288,11 @@ def read_ciphertext(data: bytes, scheme: int) -> mpz:
     if value < 0:
         raise WireError("a ciphertext is never negative")
     return value
+
+
+def read_ciphertext_text(data: bytes, scheme: int) -> mpz:
+    """The integer of a tagged ciphertext that is a text; raises like `read_ciphertext`."""
+    return read_ciphertext(data[3:] if data[:1] == b"\xda" else Reader(data).text(), scheme)
 
 
 # -------------------------------------------------------------------- matrices
@@ -302,15 +330,17 @@ def read_matrix(data: bytes) -> Matrix:
         raise WireError(f"a matrix of {rows} x {columns} with {dimensions} dimensions")
     if count * _SMALLEST_ITEM > reader.left:
         raise WireError("a matrix claims more items than there are bytes")
-    items = [reader.text() for _ in range(count)]
+    items = reader.texts(count)
     reader.end()
     return Matrix(rows, columns, dimensions, items)
 
 
 def write_matrix(rows: int, columns: int, dimensions: int, items: Iterable[bytes]) -> bytes:
     """A matrix of tagged objects, which come column by column."""
-    parts = [write_array(4), write_unsigned(rows), write_unsigned(columns), write_unsigned(dimensions)]
-    parts.append(write_array(rows * columns))
-    for item in items:
-        parts += (_text_head(len(item)), item)
-    return b"".join(parts)
+    return join_matrix(rows, columns, dimensions, map(write_text, items))
+
+
+def join_matrix(rows: int, columns: int, dimensions: int, texts: Iterable[bytes]) -> bytes:
+    """A matrix of tagged objects that are written as texts already."""
+    head = (write_array(4), write_unsigned(rows), write_unsigned(columns), write_unsigned(dimensions))
+    return b"".join((*head, write_array(rows * columns), *texts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -9,12 +10,13 @@ from multiprocessing.connection import Connection
 __all__ = ["main"]
 
 
-def main(descriptor: int) -> None:
-    """Serve the other end of a pipe.
+def main(descriptor: int, niceness: int) -> None:
+    """Serve the other end of a pipe, with a priority that is lower by `niceness`.
 
     A function's exception goes back as its kind alone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started this decides
+    os.nice(niceness)
     with Connection(descriptor) as connection:
         while True:
             try:
@@ -31,4 +33,4 @@ def main(descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -19,10 +19,16 @@ from functools import cache
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Final
 
-__all__ = ["Workers", "workers_of"]
+__all__ = ["Workers", "WorkersClosedError", "workers_of"]
 
 _RESTART_SECONDS: Final = 10.0
 _END_SECONDS: Final = 5.0
+_IDLE_NICENESS: Final = 19
+"""The lowest priority: of cores that others want, such processes get a fiftieth."""
+
+
+class WorkersClosedError(RuntimeError):
+    """This process ends."""
 
 
 class Workers:
@@ -30,10 +36,12 @@ class Workers:
 
     Args:
         count: number of processes.
+        idle: whether they are to use what nobody else wants of the cores.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, idle: bool = False) -> None:
         self.count = count
+        self._niceness = _IDLE_NICENESS if idle else 0
         self._own = threading.local()
         self._started: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max(count, 1), thread_name_prefix="sfs-phe-worker")
@@ -45,10 +53,15 @@ class Workers:
 
         Raises:
             ZeroDivisionError: the function does.
+            WorkersClosedError: the processes have ended, as this one does.
         """
         if not self.count:
             return [function(*arguments) for arguments in calls]
-        return list(self._threads.map(lambda arguments: self._call(function, arguments), calls))
+        try:
+            futures = [self._threads.submit(self._call, function, arguments) for arguments in calls]
+        except RuntimeError:
+            raise WorkersClosedError from None
+        return [future.result() for future in futures]
 
     def start(self) -> None:
         """Start all processes, and wait until they answer."""
@@ -71,7 +84,7 @@ class Workers:
             barrier.wait()
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None:
-            worker = self._own.worker = _Worker()
+            worker = self._own.worker = _Worker(self._niceness)
             with self._lock:
                 self._started.append(worker)
         return worker.call(function, arguments)
@@ -80,14 +93,15 @@ class Workers:
 class _Worker:
     """One process, used by one thread; started again if it ends, but not all the time."""
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int) -> None:
+        self._niceness = niceness
         self._start()
 
     def _start(self) -> None:
         self._restart_at = time.monotonic() + _RESTART_SECONDS
         ours, theirs = Pipe()
         with theirs:
-            command = [sys.executable, "-m", f"{__package__}.worker", str(theirs.fileno())]
+            command = [sys.executable, "-m", f"{__package__}.worker", str(theirs.fileno()), str(self._niceness)]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 command,
@@ -103,10 +117,11 @@ class _Worker:
         """What the function returns; calculated here where the process is gone."""
         if self._connection is None and time.monotonic() > self._restart_at:
             self._start()
-        if self._connection is not None:
+        connection = self._connection  # `close` may be called meanwhile
+        if connection is not None:
             try:
-                self._connection.send((function, arguments))
-                succeeded, result = self._connection.recv()
+                connection.send((function, arguments))
+                succeeded, result = connection.recv()
             except (EOFError, OSError):
                 self.close()
             else:
@@ -128,6 +143,6 @@ class _Worker:
 
 
 @cache
-def workers_of(count: int) -> Workers:
+def workers_of(count: int, *, idle: bool = False) -> Workers:
     """The workers of this process; one group for all models with the same setting."""
-    return Workers(count)
+    return Workers(count, idle=idle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sfs_op_phe.keys import KeyFormatError
 from sfs_op_phe.numbers import check_scale, decode, encode
 from sfs_op_phe.okamoto_uchiyama import OuPublicKey, OuSecretKey, generate_ou_keys, random_zeros
 from sfs_op_phe.paillier import PaillierPublicKey
-from sfs_op_phe.powers import FixedBase, begin_equal_powers, inverses, product_of_powers, signed_digits
+from sfs_op_phe.powers import FixedBase, begin_equal_powers, inverses, product_of_powers
 from sfs_op_phe.schemes import read_public_key, read_secret_key
 from sfs_op_phe.stock import Stock
 from sfs_op_phe.wire import WireError, tagged
@@ -165,6 +166,14 @@ def test_secret_key_of_another_public_key(parties, paillier_parties):
         read_secret_key(paillier_parties.secrets["alice"].to_bytes(), paillier_parties.key("bob"))
 
 
+def test_secret_key_whose_encryptions_would_not_be_random():
+    good = generate_ou_keys(768)
+    h = good._square * 2 + 1  # its powers are 1 modulo p^2, where messages are
+    public = OuPublicKey(good.public.n, good.public.g, h, good.public.max_bits)
+    with pytest.raises(KeyFormatError, match="does not decrypt"):
+        OuSecretKey(good._p, good._q, good._t, public)
+
+
 @pytest.mark.parametrize(
     ("scheme", "name"), [(0, "mock"), (2, "IPCL"), (5, "FPaillier"), (11, "Damgard"), (99, "unkn")]
 )
@@ -200,16 +209,23 @@ def test_equal_powers_keep_their_order(count):
     assert begin_equal_powers(bases, mpz(12345), MODULUS)() == [powmod(base, 12345, MODULUS) for base in bases]
 
 
-@given(st.integers(-(2**200), 2**200), st.integers(2, 8))
-def test_signed_digits_are_the_exponent(exponent, width):
-    digits = signed_digits(exponent, width)
-    assert sum(digit << width * i for i, digit in enumerate(digits)) == exponent
-    assert all(abs(digit) <= 1 << width - 1 for digit in digits)
+@pytest.mark.parametrize(
+    "exponents", [[0, 0], [5] * 40, [2**130, 1], [2**130, 3, 0, -1], [-(2**64), 2**64], [2**i for i in range(128)]]
+)
+def test_products_of_powers_of_unlike_lengths(exponents):
+    bases = [mpz(3 + i) for i in range(len(exponents))]
+    expected = mpz(1)
+    for base, exponent in zip(bases, exponents, strict=True):
+        expected = expected * powmod(base, exponent, MODULUS) % MODULUS
+    assert product_of_powers(bases, exponents, MODULUS) == expected
 
 
 def test_what_has_no_inverse_is_an_error_of_its_own():
     with pytest.raises(ZeroDivisionError):
         inverses([mpz(5), mpz(2**89 - 1)], MODULUS)
+    with pytest.raises(ZeroDivisionError):
+        product_of_powers([mpz(5), mpz(2**89 - 1)], [1, -1], MODULUS)
+    assert inverses([], MODULUS) == []
 
 
 # --------------------------------------------------------------------- numbers
@@ -258,3 +274,12 @@ def test_stock_fills_while_idle_and_gives_each_value_once(small):
     taken = stock.take(25) + stock.take(25)
     assert len(set(taken)) == 50
     assert small.decrypt(taken) == [0] * 50
+
+
+def test_a_stock_that_is_filled_beside_requests_does_not_wait_until_there_are_none(small):
+    stock = Stock(small.public.noises, 40, make_ahead=small.public.noises)
+    deadline = time.monotonic() + 120
+    while len(stock) < 20:  # what is taken all the time
+        stock.take(1)
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

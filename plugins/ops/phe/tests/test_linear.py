@@ -193,6 +193,14 @@ def test_weights_of_another_scheme_are_refused(parties, paillier_parties):
         parties.make("alice", PheDotProduct, (), **foreign)
 
 
+def test_weights_without_inverse_are_refused(parties):
+    key = parties.key("bob")
+    weights = write_cipher_matrix(2, 1, 1, [key.noise(), parties.secrets["bob"]._p], key)
+    good = dot_attributes("alice", WEIGHTS["alice"][:2], parties)
+    with pytest.raises(GraphError, match="feature_weights_ciphertext: a ciphertext has no inverse"):
+        parties.make("alice", PheDotProduct, (), **(good | {"feature_weights_ciphertext": weights}))
+
+
 def changed(good, **changes):
     fields = ("party", "parties", "public_keys", "secret_key", "encode_scale")
     return Cluster(**({name: getattr(good, name) for name in fields} | changes))

@@ -327,13 +327,15 @@ def test_peer_s_cells_that_do_not_fit(ensemble, parties):
         merge(ensemble, [with_cell(own, 1, b""), theirs])
 
 
-def test_ciphertexts_without_inverse_are_refused(ensemble, parties):
-    """Only the key's owner can make them; they would end the computation with a traceback."""
+def test_ciphertexts_without_inverse_give_no_score(ensemble, parties):
+    """Only the key's owner can make them."""
     own, theirs = ensemble.selects("alice", ROWS)[0]
     key, p = parties.key("alice"), parties.secrets["alice"]._p
     cell = write_matrix(3, 6, 2, [write_ciphertext(p, 1)] * 18)
-    with pytest.raises(WireError, match="no inverse"):
-        merge(ensemble, [with_cell(own, 0, cell), theirs])
+    weight = merge(ensemble, [with_cell(own, 0, cell), theirs])
+    total = Batch.from_rows(ensemble.predict["alice"].input_schemas()[0], weight.rows())
+    with pytest.raises(SfsError, match="out of range"):
+        ensemble.predict["alice"].compute(context("alice", "alice"), total)
     assert 0 < p < key.n
 
 

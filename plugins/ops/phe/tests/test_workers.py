@@ -7,12 +7,14 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from gmpy2 import invert, mpz, powmod
 from sfs_op_phe.powers import product_of_powers
+from sfs_op_phe.stock import Stock
 from sfs_op_phe.tree_merge import Terms, sums_of
-from sfs_op_phe.workers import Workers
+from sfs_op_phe.workers import Workers, WorkersClosedError
 
 MODULUS = mpz(10**9 + 7)
 
@@ -82,6 +84,31 @@ def test_sums_are_the_same_however_they_are_shared_out(workers, small, rows, num
     shared = sums_of(terms, noises, key, workers)
     assert shared == sums_of(terms, noises, key, alone)
     assert small.decrypt(shared) == list(range(rows))
+
+
+def test_idle_workers_have_the_lowest_priority(workers):
+    idle = Workers(1, idle=True)
+    idle.start()
+    assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in pids(idle)] == [19]
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids(workers)} == {own}
+    idle.close()
+
+
+def test_a_stock_ends_quietly_with_its_workers(small):
+    """Else a traceback would stand in the log of every party that is stopped while stocks are being filled."""
+    workers = Workers(1, idle=True)
+    before = set(threading.enumerate())
+    stock = Stock(small.noises, 10**6, make_ahead=lambda count: small.noises(16 * count, workers))
+    (filling,) = (each for each in set(threading.enumerate()) - before if each.name == "sfs-phe-stock")
+    while not len(stock):
+        assert filling.is_alive()
+    workers.close()
+    with pytest.raises(WorkersClosedError):
+        workers.map(abs, [(1,)])
+    filling.join(60)
+    assert not filling.is_alive()
+    assert small.decrypt(stock.take(1)) == [0]
 
 
 def test_random_numbers_of_workers_differ(workers, small):
