@@ -8,7 +8,16 @@ from typing import Any
 from sfs_core.codec.dialect import BodyError
 from sfs_core.link.calls import Failure
 from sfs_core.link.connection import NEVER, Connection, ListenerState
-from sfs_core.link.framing import FrameCutter, FrameError, error_frame, message_of, read_meta, response_frame
+from sfs_core.link.framing import (
+    CANCEL,
+    FrameCutter,
+    FrameError,
+    cancelled_id,
+    error_frame,
+    message_of,
+    read_meta,
+    response_frame,
+)
 from sfs_core.link.later import Later
 from sfs_core.link.rpc import CallInfo, Encoding, RpcCode
 
@@ -23,7 +32,7 @@ class BaiduStdConnection(Connection):
     def __init__(self, state: ListenerState) -> None:
         super().__init__(state)
         self._cutter = FrameCutter(state.limits.max_body, state.limits.max_header)
-        self._owed: set[_Owed] = set()
+        self._owed: dict[object, _Owed] = {}
         self._frame_begin = 0.0
 
     @property
@@ -36,7 +45,7 @@ class BaiduStdConnection(Connection):
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        for owed in list(self._owed):
+        for owed in list(self._owed.values()):
             owed.work.cancel()
 
     def eof_received(self) -> bool:
@@ -77,6 +86,8 @@ class BaiduStdConnection(Connection):
         handler = self.state.routes.find(call.service_name, call.method_name)
         correlation_id = meta.correlation_id
         if handler is None:
+            if (call.service_name, call.method_name) == CANCEL:
+                return self._cancel(correlation_id, payload)
             return self._unknown(correlation_id, call.service_name)
         if meta.compress_type and (refused := self.state.calls.refusal(len(payload))) is not None:
             return _reply_frame(correlation_id, refused)  # before any work is done for it
@@ -86,13 +97,23 @@ class BaiduStdConnection(Connection):
             return error_frame(correlation_id, RpcCode.BAD_REQUEST, error.message)
         timeout = call.timeout_ms / 1000 if call.timeout_ms > 0 else None
         info = CallInfo(Encoding.PROTO, "baidu_std", self.peer, {}, timeout, self.names)
-        owed = _Owed(self, correlation_id)
+        owed = _Owed(self, correlation_id, object() if correlation_id in self._owed else correlation_id)
         answer = self.state.calls.start(handler, body, info, owed)
         if not isinstance(answer, Later):
             return _reply_frame(correlation_id, answer)
         owed.work = answer
-        self._owed.add(owed)
+        self._owed[owed.key] = owed
         return None
+
+    def _cancel(self, correlation_id: int, payload: bytes) -> bytes:
+        """The client waits no longer for a call of this connection, which therefore is not answered."""
+        try:
+            owed = self._owed.pop(cancelled_id(payload), None)
+        except BodyError as error:
+            return error_frame(correlation_id, RpcCode.BAD_REQUEST, error.message)
+        if owed is not None:
+            owed.work.cancel()
+        return response_frame(correlation_id, b"")
 
     def _unknown(self, correlation_id: int, service: str) -> bytes:
         if self.state.routes.has_service(service):
@@ -101,19 +122,21 @@ class BaiduStdConnection(Connection):
 
     def reply(self, owed: _Owed, answer: bytes | Failure) -> None:
         """Send an answer that was owed."""
-        self._owed.discard(owed)
-        self.write(_reply_frame(owed.correlation_id, answer))
+        if self._owed.get(owed.key) is owed:  # else it was cancelled
+            del self._owed[owed.key]
+            self.write(_reply_frame(owed.correlation_id, answer))
         self.close_if_done()
 
 
 class _Owed:
     """An answer that is still worked on; to be called with it."""
 
-    __slots__ = ("connection", "correlation_id", "work")
+    __slots__ = ("connection", "correlation_id", "key", "work")
 
-    def __init__(self, connection: BaiduStdConnection, correlation_id: int) -> None:
+    def __init__(self, connection: BaiduStdConnection, correlation_id: int, key: object) -> None:
         self.connection = connection
         self.correlation_id = correlation_id
+        self.key = key
         self.work: Later[Any]
 
     def __call__(self, answer: bytes | Failure) -> None:

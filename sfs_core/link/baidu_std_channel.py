@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from sfs_core.codec.dialect import BodyError
 from sfs_core.config.address import Address
 from sfs_core.link.connect import connect
-from sfs_core.link.framing import FrameCutter, FrameError, message_of, read_meta, request_frame
+from sfs_core.link.framing import CANCEL_ID, FrameCutter, FrameError, cancel_frame, message_of, read_meta, request_frame
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import RpcCode
@@ -60,7 +60,7 @@ class BaiduStdChannel(Channel):
     def _write(self, connection: _Connection, call: OutgoingCall) -> None:
         call.key = self._last_id = self._last_id + 1
         self._under_way[call.key] = call
-        left = call.deadline - call.future.get_loop().time()
+        left = call.deadline - call.get_loop().time()
         message = call.request.SerializeToString()
         connection.write(request_frame(call.service, call.method, call.key, max(int(left * 1000), 1), message))
 
@@ -81,11 +81,13 @@ class BaiduStdChannel(Channel):
         for call in waiting:
             if error is not None:
                 self._fail(call, error)
-            elif not call.over:
+            elif not call.done():
                 self._send(call)
 
     def _drop(self, call: OutgoingCall) -> None:
-        self._under_way.pop(call.key, None)
+        sent = self._under_way.pop(call.key, None)
+        if sent is not None and self._connection is not None and self._connection.cancels:
+            self._connection.write(cancel_frame(call.key))
 
     # -------------------------------------------------------------- receiving
     def received(self, meta_bytes: bytes, payload: bytes) -> None:
@@ -93,7 +95,9 @@ class BaiduStdChannel(Channel):
         meta = read_meta(meta_bytes)
         call = self._under_way.pop(meta.correlation_id, None)
         if call is None:
-            return  # its time was up
+            if meta.correlation_id == CANCEL_ID and meta.response.error_code and self._connection is not None:
+                self._connection.cancels = False
+            return  # nobody waits for it any longer
         if meta.response.error_code:
             self._stopping |= meta.response.error_code == RpcCode.STOPPING
             self._fail(call, self._refusal(meta.response.error_code, meta.response.error_text))
@@ -146,6 +150,8 @@ class _Connection(asyncio.Protocol):
         self._gone = asyncio.Event()
         self.used = False
         """Whether the peer has ever answered."""
+        self.cancels = True
+        """Whether the peer may know how to stop calls; it has not said that it does not."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         guard(transport)

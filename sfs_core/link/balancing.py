@@ -125,7 +125,7 @@ class BalancedChannel(Channel):
         return first if first.under_way <= second.under_way else second
 
     def _send_to(self, replica: _Replica, call: OutgoingCall, tried: list[_Replica]) -> None:
-        left = call.deadline - call.future.get_loop().time()
+        left = call.deadline - call.get_loop().time()
         replica.on_trial = bool(replica.paused_until)
         replica.under_way += 1
         sent: asyncio.Future[Any] = replica.channel.call(
@@ -139,8 +139,11 @@ class BalancedChannel(Channel):
         if not replica.under_way and self._replicas.get(replica.key) is not replica:
             replica.idle.set()
         now = sent.get_loop().time()
-        if sent.cancelled():  # its time was up, see `_drop`
-            self._failed(replica, now, FailureKind.FINAL)
+        if sent.cancelled():  # see `_drop`
+            if call.cancelled():  # which says nothing of the replica
+                replica.on_trial = False
+            else:  # its time was up
+                self._failed(replica, now, FailureKind.FINAL)
             return
         error = sent.exception()
         tried.append(replica)
@@ -158,7 +161,7 @@ class BalancedChannel(Channel):
     def _send_elsewhere(self, call: OutgoingCall, tried: list[_Replica]) -> bool:
         """Try a replica that was not tried; False where there is none, or nobody waits."""
         untried = any(other not in tried for other in self._replicas.values())
-        if not untried or call.over or self._closed:
+        if not untried or call.done() or self._closed:
             return False
         self._send_to(self._pick(tried), call, tried)
         return True

@@ -14,12 +14,16 @@ from google.protobuf.message import DecodeError
 
 from sfs_core.codec.dialect import BodyError
 from sfs_core.link.compression import gunzip, inflate
-from sfs_core.proto.brpc_pb2 import RpcMeta, RpcRequestMeta, RpcResponseMeta
+from sfs_core.proto.brpc_pb2 import CancelRequest, RpcMeta, RpcRequestMeta, RpcResponseMeta
 
 __all__ = [
+    "CANCEL",
+    "CANCEL_ID",
     "MAGIC",
     "FrameCutter",
     "FrameError",
+    "cancel_frame",
+    "cancelled_id",
     "error_frame",
     "message_of",
     "read_meta",
@@ -34,6 +38,12 @@ _HEADER: Final = struct.Struct(">4sII")
 _RESPONSE_HEAD: Final = b"\x12\x02\x08\x00\x18\x00\x20"  # response {error_code: 0}, compress_type: 0, correlation_id: …
 _REQUEST_TAIL: Final = b"\x18\x00\x20"  # compress_type: 0, correlation_id: …
 _TIMEOUT_KEY: Final = b"\x40"
+CANCEL: Final = ("sfs.CallService", "Cancel")
+"""Service and method by which a party has a call stop that it made on the same connection, an extension of brpc's
+protocol. It is answered like any call; who does not know it answers that there is no such service."""
+CANCEL_ID: Final = 0
+"""The correlation id of such calls; those of others begin at 1."""
+_CANCEL_MS: Final = 1000
 _GZIP: Final = 2
 _ZLIB: Final = 3
 
@@ -153,6 +163,25 @@ def request_frame(service: str, method: str, correlation_id: int, timeout_ms: in
 @lru_cache(maxsize=64)
 def _request_names(service: str, method: str) -> bytes:
     return RpcRequestMeta(service_name=service, method_name=method).SerializeToString()
+
+
+def cancel_frame(correlation_id: int) -> bytes:
+    """Has a call stop."""
+    return request_frame(
+        *CANCEL, CANCEL_ID, _CANCEL_MS, CancelRequest(correlation_id=correlation_id).SerializeToString()
+    )
+
+
+def cancelled_id(message: bytes) -> int:
+    """The correlation id of the call that a cancelling one is about.
+
+    Raises:
+        BodyError: the message cannot be read.
+    """
+    try:
+        return CancelRequest.FromString(message).correlation_id
+    except DecodeError:
+        raise BodyError("the body is no CancelRequest") from None
 
 
 def response_frame(correlation_id: int, message: bytes) -> bytes:

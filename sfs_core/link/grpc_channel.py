@@ -63,7 +63,6 @@ class GrpcChannel(Channel):
         call.key = task
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
-        call.future.add_done_callback(lambda future: future.cancelled() and task.cancel())
 
     def _open(self) -> None:
         if self._entrance is None:

@@ -18,7 +18,7 @@ from sfs_core.link.connect import connect
 from sfs_core.link.outgoing import Channel, OutgoingCall, TransportError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 from sfs_core.link.rpc import Encoding, RpcCode
-from sfs_core.link.sockets import guard
+from sfs_core.link.sockets import guard, reset_on_close
 from sfs_core.link.text import short_text
 from sfs_core.link.tls import ChannelTls, loss_text
 
@@ -29,6 +29,8 @@ _MAX_HEAD: Final = 64 << 10
 _MAX_CONNECTIONS: Final = 64
 _KEEP_IDLE: Final = 30.0
 """Seconds; shorter than servers usually keep an idle connection, so that a call seldom meets its closing."""
+_LAST_CHANCE: Final = 0.05
+"""Seconds for which the answer to a call whose caller has left may still come, which saves the connection."""
 _CONTENT_TYPES: Final = {Encoding.JSON: "application/json", Encoding.PROTO: "application/proto"}
 _NOT_RUN_CODES: Final = (str(RpcCode.STOPPING.value), str(RpcCode.LIMIT.value))
 _PASSING_STATUSES: Final = (408, 429, 500, 502, 503, 504)
@@ -117,7 +119,7 @@ class HttpChannel(Channel):
 
     def _request(self, call: OutgoingCall) -> bytes:
         body = self._encode(call.request)
-        left = max(call.deadline - call.future.get_loop().time(), 0.001)
+        left = max(call.deadline - call.get_loop().time(), 0.001)
         head = (
             f"POST /{call.service}/{call.method} HTTP/1.1\r\n"
             f"Host: {self._address.authority}\r\n"
@@ -135,7 +137,11 @@ class HttpChannel(Channel):
 
     def _drop(self, call: OutgoingCall) -> None:
         connection = call.key
-        if isinstance(connection, _Connection):
+        if not isinstance(connection, _Connection):
+            return
+        if call.cancelled():
+            call.get_loop().call_later(_LAST_CHANCE, connection.abandon, call)
+        else:
             connection.abandon(call)
 
     # -------------------------------------------------------------- receiving
@@ -143,7 +149,7 @@ class HttpChannel(Channel):
         """A connection has nothing to do: it gets the next call that waits."""
         while self._waiting and connection.is_open:
             call = self._waiting.popleft()
-            if not call.over:
+            if not call.done():
                 connection.send(call, self._request(call))
                 return
         if connection.is_open:
@@ -244,9 +250,10 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def abandon(self, call: OutgoingCall) -> None:
-        """The call's time is up, so the connection is of no use before its answer: close it."""
-        if self._call is call:
+        """Nobody waits for the call: close its connection, by which the server knows, unless the answer was there."""
+        if self._call is call and self._transport is not None:
             self._call = None
+            reset_on_close(self._transport)
             self.abort()
 
     def abort(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
@@ -34,13 +34,16 @@ class TransportError(PeerError):
         self.kind = kind
 
 
-class OutgoingCall:
-    """One call on its way; the transport sends `request` and gives back the answer or a `TransportError`."""
+class OutgoingCall(asyncio.Future[Any]):
+    """One call on its way; the transport sends `request` and gives back the answer or a `TransportError`.
+
+    It is the future that its caller waits for, and may cancel.
+    """
 
     __slots__ = (
+        "channel",
         "deadline",
         "failures",
-        "future",
         "headers",
         "key",
         "method",
@@ -53,32 +56,36 @@ class OutgoingCall:
 
     def __init__(
         self,
+        channel: Channel,
         service: str,
         method: str,
         request: Message,
         response_type: type[Message],
         read: Callable[[Any], Any] | None,
         headers: Mapping[str, str],
-        future: asyncio.Future[Any],
+        loop: asyncio.AbstractEventLoop,
         deadline: float,
     ) -> None:
+        super().__init__(loop=loop)
+        self.channel = channel
         self.service = service
         self.method = method
         self.request = request
         self.response_type = response_type
         self.read = read
         self.headers = headers
-        self.future = future
         self.deadline = deadline
         self.failures = 0
         self.timer: asyncio.TimerHandle | None = None
         self.key: Any = None
         """Whatever the transport finds the call by while it is under way."""
 
-    @property
-    def over(self) -> bool:
-        """Nobody waits any longer."""
-        return self.future.done()
+    def cancel(self, msg: Any = None) -> bool:
+        """Nobody waits any longer: as of the base, and the channel lets go of the call."""
+        if not super().cancel(msg):
+            return False
+        self.channel.left(self)
+        return True
 
 
 class Channel(ABC):
@@ -122,24 +129,29 @@ class Channel(ABC):
             read: makes the future's result of the answer; without it, the answer is the result.
 
         Returns:
-            A future. Cancelling it lets the call run into the void and leaves the connection usable.
+            A future. Cancelling it has the peer stop, if it can be told; other calls go on.
             Failures are `PeerError`s (code 4) that name the peer, and the errors of `read`.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        call = OutgoingCall(service, method, request, response_type, read, headers, future, loop.time() + timeout)
+        deadline = loop.time() + timeout
+        call = OutgoingCall(self, service, method, request, response_type, read, headers, loop, deadline)
         if self._closed:
-            future.set_exception(TransportError(f"the channel to peer {self.party!r} is closed", FailureKind.FINAL))
-            return future
+            call.set_exception(TransportError(f"the channel to peer {self.party!r} is closed", FailureKind.FINAL))
+            return call
         self._retries_left = min(self._retries_left + self._retry.budget, self._most_retries_left)
         call.timer = loop.call_later(max(timeout, 0), self._expire, call, timeout)
         self._send(call)
-        return cast("asyncio.Future[T]", future)
+        return call
 
     async def close(self) -> None:
         """Fail what is under way, close connections; further calls fail."""
         self._closed = True
         await self._disconnect()
+
+    def left(self, call: OutgoingCall) -> None:
+        """The caller has cancelled the call; for `OutgoingCall`."""
+        self._stop_timer(call)
+        self._drop(call)
 
     # ----------------------------------------------------------- for transports
     @abstractmethod
@@ -148,7 +160,7 @@ class Channel(ABC):
 
     @abstractmethod
     def _drop(self, call: OutgoingCall) -> None:
-        """The call's time is up: let go of it."""
+        """The call's time is up, or its caller has left: let go of it, and have the peer stop if it can be told."""
 
     @abstractmethod
     async def _disconnect(self) -> None:
@@ -156,42 +168,42 @@ class Channel(ABC):
 
     def _succeed(self, call: OutgoingCall, answer: Message) -> None:
         self._stop_timer(call)
-        if call.over:
+        if call.done():
             return
         try:
             result = answer if call.read is None else call.read(answer)
         except SfsError as error:
-            call.future.set_exception(error)
+            call.set_exception(error)
         else:
-            call.future.set_result(result)
+            call.set_result(result)
 
     def _fail(self, call: OutgoingCall, error: TransportError) -> None:
         """End the call with an error, unless it is to be tried again."""
-        if call.over:
+        if call.done():
             self._stop_timer(call)
             return
         call.failures += 1
         wait = None if self._closed else self._retry.wait_before(call.failures, error.kind)
         if wait is None or self._retries_left < 1:
             self._stop_timer(call)
-            call.future.set_exception(error)
+            call.set_exception(error)
             return
         self._retries_left -= 1
-        loop = call.future.get_loop()
+        loop = call.get_loop()
         # A wait that would outlive the call is skipped, as the reference does.
         loop.call_later(wait if loop.time() + wait < call.deadline else 0, self._send_again, call)
 
     def _send_again(self, call: OutgoingCall) -> None:
-        if self._closed and not call.over:
+        if self._closed and not call.done():
             self._fail(call, TransportError(f"the channel to peer {self.party!r} is closed", FailureKind.FINAL))
-        elif not call.over:
+        elif not call.done():
             self._send(call)
 
     def _expire(self, call: OutgoingCall, seconds: float) -> None:
         self._drop(call)
-        if not call.over:
+        if not call.done():
             text = f"peer {self.party!r} did not answer within {seconds:g} s"
-            call.future.set_exception(TransportError(text, FailureKind.FINAL))
+            call.set_exception(TransportError(text, FailureKind.FINAL))
 
     @staticmethod
     def _stop_timer(call: OutgoingCall) -> None:

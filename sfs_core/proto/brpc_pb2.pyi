@@ -58,3 +58,9 @@ class RpcMeta(_message.Message):
     authentication_data: bytes
     user_fields: _containers.ScalarMap[str, str]
     def __init__(self, request: _Optional[_Union[RpcRequestMeta, _Mapping]] = ..., response: _Optional[_Union[RpcResponseMeta, _Mapping]] = ..., compress_type: _Optional[int] = ..., correlation_id: _Optional[int] = ..., attachment_size: _Optional[int] = ..., authentication_data: _Optional[bytes] = ..., user_fields: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class CancelRequest(_message.Message):
+    __slots__ = ("correlation_id",)
+    CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
+    correlation_id: int
+    def __init__(self, correlation_id: _Optional[int] = ...) -> None: ...

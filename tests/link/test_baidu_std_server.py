@@ -10,7 +10,16 @@ import zlib
 import pytest
 
 from sfs_core.codec.dialect import BodyError
-from sfs_core.link.framing import FrameCutter, FrameError, error_frame, request_frame, response_frame
+from sfs_core.link.framing import (
+    CANCEL,
+    CANCEL_ID,
+    FrameCutter,
+    FrameError,
+    cancel_frame,
+    error_frame,
+    request_frame,
+    response_frame,
+)
 from sfs_core.link.listener import Limits
 from sfs_core.link.rpc import CallInfo, Encoding
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
@@ -107,6 +116,36 @@ def test_compressed_requests(run, kind, compress):
     payload = compress(request("small" * 100).SerializeToString())
     ((_, got),) = answered(run, call(compress_type=kind, payload=payload))
     assert got == answer("small" * 100, INFO)
+
+
+def test_calls_that_are_cancelled_are_not_answered(run):
+    """Of two under one correlation id, the first; an id that is not owed an answer is none of anybody's business."""
+
+    async def main() -> None:
+        held = Held()
+        async with listening(Held=held) as listener:
+            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+            writer.write(call("first", method="Held") + call("second", method="Held") + cancel_frame(99))
+            await held.arrived(2)
+            writer.write(cancel_frame(7) + call("again", method="Held") + call(service=CANCEL[0], method="Evil"))
+            writer.write(call(service=CANCEL[0], method=CANCEL[1], payload=b"\xff"))
+            await held.arrived(3)
+            assert [future.cancelled() for future in held.futures] == [True, False, False]
+            held.release(1)
+            held.release(2)
+            writer.write(call("last"))
+            cutter, frames = FrameCutter(1000, 1000), []
+            while len(frames) < 7:
+                frames += cutter.feed(await reader.read(1000))
+            writer.close()
+        metas = [RpcMeta.FromString(meta) for meta, _ in frames]
+        got = [(meta.correlation_id, meta.response.error_code) for meta in metas]
+        assert got[:4] == [(CANCEL_ID, 0), (CANCEL_ID, 0), (7, 1001), (7, 1003)]
+        assert sorted(payload for _, payload in frames[4:]) == sorted(
+            answer(name, INFO) for name in ("second", "again", "last")
+        )
+
+    run(main())
 
 
 def test_attachments_are_left_out(run):

@@ -67,6 +67,24 @@ def test_several_connections_to_one_address_share_the_calls(run, protocol: str) 
     run(main())
 
 
+def test_who_leaves_says_nothing_of_replicas(run) -> None:
+    held = Held()
+
+    async def main() -> None:
+        async with listening(Ask=held) as listener:
+            channel = open_replicas("bob", [f"127.0.0.1:{listener.port}"] * 2, base_directory=Path(), connections=2)
+            for i in range(balancing.FAILURES * 3):
+                asked = channel.call(SERVICE, "Ask", request("x"), GetModelInfoResponse, 60.0)
+                await held.arrived(i + 1)
+                asked.cancel()
+                await asyncio.wait([held.futures[i]])
+                assert held.futures[i].cancelled()
+            assert not any(replica.failures for replica in channel._replicas.values())
+            await channel.close()
+
+    run(main())
+
+
 def test_an_address_that_cannot_be_used_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match="nothing is said of TLS"):
         open_replicas("bob", "https://bob:1", base_directory=Path(), connections=2)

@@ -13,12 +13,14 @@ from sfs_core.codec.dialect import BodyError
 from sfs_core.codec.execution import ExecuteCall, error_reply_message
 from sfs_core.errors import ConfigError, ErrorCode, PeerError
 from sfs_core.link.channel import PROTOCOLS, Channel, open_channel
+from sfs_core.link.framing import FrameCutter, error_frame, response_frame
 from sfs_core.link.listener import Limits, Listener
 from sfs_core.link.outgoing import TransportError
 from sfs_core.link.peer import PeerClient
 from sfs_core.link.retry import FailureKind, RetryPolicy, fixed_backoff
 from sfs_core.link.rpc import CallInfo, Encoding, Routes
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
+from sfs_core.proto.brpc_pb2 import RpcMeta
 from tests.link.echo import SERVICE, Held, answer, echo, listening, read, request
 
 ONCE = RetryPolicy(retries=0)
@@ -137,12 +139,15 @@ def test_cancelling_a_call_leaves_the_channel_usable(run, protocol):
             channel = channel_to(listener.port, protocol)
             future = ask(channel, "unwanted", 5.0, "Held")
             await held.arrived(1)
+            other = ask(channel, "of another caller", 60.0, "Held")
+            await held.arrived(2)
             future.cancel()
             assert await ask(channel, "wanted") == "wanted"
-            if protocol == "h2:grpc":  # alone able to tell the server
-                assert held.futures[0].cancelled()
-            else:
-                held.release(0)
+            async with asyncio.timeout(60):
+                await asyncio.wait([held.futures[0]])  # the server knows
+            assert held.futures[0].cancelled()
+            held.release(1)
+            assert await other == "of another caller"
             assert await ask(channel, "next") == "next"
             early = ask(channel, "cancelled before it is sent", 5.0, "Held")
             early.cancel()
@@ -150,6 +155,37 @@ def test_cancelling_a_call_leaves_the_channel_usable(run, protocol):
             await channel.close()
 
     run(main())
+
+
+def test_a_peer_that_cannot_stop_calls_is_told_once(run):
+    """As the reference's engine, which takes it for a call of a service that it has not."""
+    frames: list[RpcMeta] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cutter = FrameCutter(1000, 1000)
+        while data := await reader.read(1000):
+            for head, _ in cutter.feed(data):
+                frames.append(RpcMeta.FromString(head))
+                if frames[-1].request.service_name != SERVICE:
+                    writer.write(error_frame(frames[-1].correlation_id, 1001, "Fail to find service"))
+                elif frames[-1].request.method_name == "Echo":
+                    said = answer("x", CallInfo(Encoding.PROTO, "", "", {}))
+                    writer.write(response_frame(frames[-1].correlation_id, said))
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        channel = channel_to(server.sockets[0].getsockname()[1], "baidu_std")
+        for _ in range(3):
+            unwanted = ask(channel, "x", 60.0, "Hang")
+            assert await ask(channel, "x", 60.0, "Echo") == "x"
+            unwanted.cancel()
+            assert await ask(channel, "x", 60.0, "Echo") == "x"
+        await channel.close()
+        server.close()
+
+    run(main())
+    assert [frame.request.service_name for frame in frames].count("sfs.CallService") == 1
 
 
 @protocols
@@ -205,7 +241,7 @@ def test_calls_under_way_fail_at_once_when_the_server_dies(run, protocol):
             await held.arrived(5)
             for connection in list(listener._state.connections):
                 connection.abort()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(15):  # the calls have 20
                 errors = await asyncio.gather(*futures, return_exceptions=True)
             assert {str(error) for error in errors} == {"peer 'bob' closed the connection before it answered"}
             assert {error.code for error in errors} == {ErrorCode.NETWORK_ERROR}

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from sfs_core.config.loader import load
+from sfs_core.link.channel import PROTOCOLS
 from sfs_core.link.framing import request_frame
 from sfs_core.proto import apis_pb2
 from sfs_core.server.app import Server
@@ -23,15 +24,17 @@ from tests.support.processes import wait_for
 COLUMNS = {"alice": {"a": [1.0, 2.0]}, "bob": {"b": [10.0, 20.0]}}
 PREDICT = "/PredictionService/Predict"
 EXECUTE = ("secretflow.serving.apis.ExecutionService", "Execute")
-over_every_link = pytest.mark.parametrize("cluster", ["baidu_std", "http", "h2:grpc"], indirect=True)
+over_every_link = pytest.mark.parametrize("cluster", PROTOCOLS, indirect=True)
 OWN_LIMIT = 0.3
 """Seconds that bob gives callers who do not say how long they wait."""
+RESET = b"\1\0\0\0\0\0\0\0"
+"""Has a socket close abruptly."""
 PLUGIN = '''
 import asyncio
 import time
 
 import numpy as np
-from sfs_core import Batch, FeatureResult, FeatureSource, FeatureSourceSpec, hookimpl
+from sfs_core import Batch, FeatureError, FeatureResult, FeatureSource, FeatureSourceSpec, hookimpl
 
 SFS_API = ">=1,<2"
 
@@ -40,12 +43,17 @@ class Waiting(FeatureSource):
     """Gives 1 for every feature, after an hour where an id says so."""
 
     looks = []
+    failing = False
 
     async def fetch_rows(self, query):
         look = {"ids": query.ids, "left": query.deadline - time.monotonic(), "end": ""}
         self.looks.append(look)
         try:
             await asyncio.sleep(3600 if query.ids[0].startswith("slow") else 0)
+            while query.ids[0] == "fails":
+                await asyncio.sleep(0.01)
+                if self.failing:
+                    raise FeatureError("asked to fail")
         except asyncio.CancelledError:
             look["end"] = "cancelled"
             raise
@@ -97,6 +105,10 @@ class Cluster:
 def body(ids: dict[str, str]) -> bytes:
     params = {party: {"query_datas": [ids.get(party, "quick")]} for party in COLUMNS}
     return json.dumps({"service_spec": {"id": "linear"}, "fs_params": params}).encode()
+
+
+def http_request(data: bytes) -> bytes:
+    return b"POST %b HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (PREDICT.encode(), len(data), data)
 
 
 @pytest.fixture(scope="module")
@@ -174,10 +186,10 @@ def test_the_work_of_an_http_client_that_leaves_stops(cluster: Cluster, abruptly
     id_ = f"slow-leaves-{abruptly}"
     data = body({"alice": id_})
     with socket.create_connection(("127.0.0.1", cluster.files.service_port("alice")), 60) as connection:
-        connection.sendall(b"POST %b HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (PREDICT.encode(), len(data), data))
+        connection.sendall(http_request(data))
         assert cluster.look("alice", id_)["end"] == ""
         if abruptly:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     cluster.wait_cancelled("alice", id_)
 
 
@@ -207,8 +219,33 @@ def test_the_work_of_a_grpc_client_that_leaves_stops(cluster: Cluster) -> None:
         assert cluster.look("alice", "slow-grpc")["end"] == ""
         call.cancel()
     cluster.wait_cancelled("alice", "slow-grpc")
-    if "grpc" in cluster.files.configs["alice"]["link"]["protocol"]:  # others have no way to say so for one call
-        cluster.wait_cancelled("bob", "slow-grpc")
+
+
+@over_every_link
+def test_what_peers_do_for_a_caller_that_leaves_stops_and_nothing_else(cluster: Cluster) -> None:
+    address = ("127.0.0.1", cluster.files.service_port("alice"))
+    with socket.create_connection(address, 60) as stays:
+        stays.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        stays.sendall(http_request(body({"bob": "slow-stays"})))
+        assert cluster.look("bob", "slow-stays")["end"] == ""
+        with socket.create_connection(address, 60) as leaves:
+            leaves.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            leaves.sendall(http_request(body({"bob": "slow-peer-of-left"})))
+            assert cluster.look("bob", "slow-peer-of-left")["end"] == ""
+        cluster.wait_cancelled("bob", "slow-peer-of-left")
+        assert cluster.ask({}).code == 1  # another round over the same link
+        assert cluster.look("bob", "slow-stays")["end"] == ""
+    cluster.wait_cancelled("bob", "slow-stays")
+
+
+@over_every_link
+def test_what_peers_do_for_a_request_that_fails_stops(cluster: Cluster) -> None:
+    with socket.create_connection(("127.0.0.1", cluster.files.service_port("alice")), 60) as connection:
+        connection.sendall(http_request(body({"alice": "fails", "bob": "slow-in-vain"})))
+        assert cluster.look("bob", "slow-in-vain")["end"] == ""
+        cluster.sources["alice"].failing = True
+        assert b"asked to fail" in connection.recv(1 << 16)
+    cluster.wait_cancelled("bob", "slow-in-vain")
 
 
 def test_the_work_for_a_peer_that_leaves_stops(cluster: Cluster) -> None:
