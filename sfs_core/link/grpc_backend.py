@@ -109,11 +109,12 @@ class GrpcBackend:
             await server.set_serving(serving)
 
     async def begin_stop(self, grace: float) -> None:
-        """Tell clients to go; they have a part of `grace` seconds for it."""
+        """Tell clients to go, and end the watches that would keep them; they have a part of `grace` seconds for it."""
         self._ending = True
         if self._starting is None:
             return
-        await self.start()
+        server = await self.start()
+        server.end_watches()
         connections = list(self._connections.values())
         for connection in connections:
             connection.send_away()

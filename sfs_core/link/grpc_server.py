@@ -5,6 +5,7 @@ It listens on a unix socket for connections that the listener splices to it, see
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn
@@ -56,7 +57,7 @@ class GrpcServer:
         self._services: dict[str, dict[str, Any]] = defaultdict(dict)
         for (service, method), handler in state.routes.handlers.items():
             self._services[service][method] = grpc.unary_unary_rpc_method_handler(self._behaviour(handler))
-        self._health = health.aio.HealthServicer()
+        self._health = _Health()
         self._server = grpc.aio.server(options=_options(state.limits))
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in self._services.items()]
@@ -77,6 +78,10 @@ class GrpcServer:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *self._services):
             await self._health.set(name, status)
+
+    def end_watches(self) -> None:
+        """End the calls that would go on for as long as the server does."""
+        self._health.end_watches()
 
     async def stop(self, grace: float) -> None:
         """Wait at most `grace` seconds for calls under way; calls that arrive meanwhile are cancelled."""
@@ -99,6 +104,33 @@ class GrpcServer:
             return await _refuse(context, status, answer.text, ("x-bd-error-code", str(answer.code.value)))
 
         return answer
+
+
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # the library has no types
+    """The health service, whose watches end when they are told to: clients stay connected as long as they go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = False
+        self._watches: set[asyncio.Task[None]] = set()
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the service's name of it
+        if not self._ended:
+            watch = asyncio.create_task(super().Watch(request, context))
+            self._watches.add(watch)
+            try:
+                await watch
+            except asyncio.CancelledError:
+                if not self._ended:
+                    raise
+            finally:
+                self._watches.discard(watch)
+        await _refuse(context, grpc.StatusCode.UNAVAILABLE, "the server ends")
+
+    def end_watches(self) -> None:
+        self._ended = True
+        for watch in self._watches:
+            watch.cancel()
 
 
 async def _refuse(context: Any, status: grpc.StatusCode, text: str, *metadata: tuple[str, str]) -> NoReturn:
