@@ -100,15 +100,23 @@ def _is_map(field: Field) -> bool:
 
 
 def _fill_map(target: Any, field: Field, value: Any, where: str) -> None:
+    if isinstance(value, list):  # which a map is to protobuf
+        value = dict(_entry(item, f"{where}[{index}]") for index, item in enumerate(value))
     if not isinstance(value, dict):
         raise BodyError(f"{_named(where)}: an object is expected, not {_kind(value)}")
     values = field.message_type.fields_by_name["value"]
     for index, (key, item) in enumerate(value.items()):
         inner = f"{where}.{key}" if _PLAIN_KEY.fullmatch(key) else f"{where}.<entry {index}>"
         if values.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
-            _fill(target[key], item, inner)
+            _fill(target[key], {} if item is None else item, inner)
         elif item is not None:
             target[key] = _scalar(values, item, inner)
+
+
+def _entry(value: Any, where: str) -> tuple[str, Any]:
+    if not isinstance(value, dict) or not isinstance(value.get("key"), str):
+        raise BodyError(f"{_named(where)}: an object with a key is expected")
+    return value["key"], value.get("value")
 
 
 def _fill_list(target: Any, field: Field, value: Any, where: str) -> None:

@@ -117,13 +117,11 @@ class HttpConnection(Connection):
         self._head_is_new = False
         self._complete = 0
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
             if self._reading:
                 self._limit_unfinished(len(data))
             elif begins and self._complete == 1:
                 self._known.learn(data, self._head, self._length, bytes(self._body))
-        except httptools.HttpParserUpgrade:
-            self._end_with_last_request()
         except (httptools.HttpParserError, _Refused) as error:
             if not self._ended:
                 self._refuse(error if isinstance(error, _Refused) else error.__context__)
@@ -154,13 +152,28 @@ class HttpConnection(Connection):
         self._exchanges.append(exchange)
         self._answer(exchange, reason.reply)
 
-    def _end_with_last_request(self) -> None:
-        """The client wants to go on in another protocol: its request is answered as it is, then that is all."""
-        self._ended = True
-        if self._exchanges:
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                data = self._without_offer(data[offer.args[0] :])
+
+    def _without_offer(self, rest: bytes) -> bytes:
+        """What is to be read instead of a request that offered another protocol, as Java's client does at first.
+
+        It is answered in this protocol, but the parser has skipped its body, which `rest` begins with. One that wants a
+        tunnel is answered already; that is all then.
+        """
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            self._ended = True
             self._exchanges[-1].last = True
-        else:
-            self.close()
+            return b""
+        version = self._parser.get_http_version().encode()
+        lines = [f"{name}: {value}".encode("latin-1") for name, value in self._headers.items() if name != "upgrade"]
+        return b"\r\n".join([b"%b %b HTTP/%b" % (method, self._url, version), *lines, b"", rest])
 
     # ------------------------------------------------------ parser's callbacks
     def _begin_request(self) -> None:
@@ -188,6 +201,8 @@ class HttpConnection(Connection):
             raise _head_too_large()
 
     def on_headers_complete(self) -> None:
+        if self._is_offer():
+            return
         self._in_head = False
         self._stage_is_new = True
         length = self._headers.get("content-length", "0")
@@ -215,7 +230,13 @@ class HttpConnection(Connection):
         self._in_head = self._head_is_new = True
         self._head_fed = 0
 
+    def _is_offer(self) -> bool:
+        """Whether the request is read again, without its offer of another protocol."""
+        return "upgrade" in self._headers and self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT"
+
     def on_message_complete(self) -> None:
+        if self._is_offer():
+            return
         self._reading = self._in_head = False
         self._complete += 1
         self._length = self._headers.pop("content-length", "")  # of no use to handlers

@@ -205,12 +205,12 @@ class Routes:
         handler = self._by_path.get(target)
         if handler is not None:
             return handler
-        segments = _path(target).split(b"/", 3)
-        return self._by_path.get(b"/".join(segments[:3]))
+        segments = [segment for segment in _path(target).split(b"/") if segment]  # proxies double slashes
+        return self._by_path.get(b"/" + b"/".join(segments[:2]))
 
     def page_at(self, target: bytes) -> Page | None:
         """The page of an HTTP request target; its query does not matter."""
-        return self.pages.get(_path(target).decode("latin-1"))
+        return self.pages.get("/" + _path(target).decode("latin-1").strip("/"))
 
     def resources_at(self, target: bytes) -> dict[str, WebHandler]:
         """What is served at an HTTP request target, by HTTP method."""

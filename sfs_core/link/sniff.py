@@ -62,7 +62,7 @@ class Sniffer(Connection):
         self.set_deadline(state.limits.header_timeout)
 
     def data_received(self, data: bytes) -> None:
-        self._seen += data
+        self._seen = (self._seen + data).lstrip(b"\r\n")  # HTTP ignores empty lines before a request
         protocol = recognise(self._seen)
         if protocol is None or self.transport is None:
             return

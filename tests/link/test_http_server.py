@@ -66,6 +66,7 @@ def check(run, data: bytes, expected: bytes | int, limits: Limits | None = None,
         "/ModelService/GetModelInfo/more/of/it",
         "/ModelService/GetModelInfo?a=b",
         "http://host/ModelService/GetModelInfo",
+        "//ModelService//GetModelInfo",
     ],
 )
 def test_paths(run, path):
@@ -191,6 +192,29 @@ def test_an_upgrade_is_answered_without_one(run):
         b"GET /health HTTP/1.1\r\n" + upgrade.encode() + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nOK",
     )
+
+
+def test_the_body_of_a_request_with_an_upgrade_counts(run):
+    """Java's client offers h2c with its first request, whatever that is, and goes on as it is answered."""
+    upgrade = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    offers = [post(f"n{i}", headers=upgrade) for i in range(500)]
+    check(run, b"".join(offers) + post(), b"".join(ok(f"n{i}") for i in range(500)) + ok())
+
+    async def main() -> None:
+        async with listening() as listener:
+            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for begin, end in pairwise(range(len(offers[1]) + 1)):
+                writer.write(offers[1][begin:end])
+                await asyncio.sleep(0)
+            assert await reader.readexactly(len(ok("n1"))) == ok("n1")
+            writer.close()
+
+    run(main())
+
+
+def test_empty_lines_before_a_request_are_ignored(run):
+    check(run, b"\r\n\r\n" + post() + b"\r\n" + post(), ok() + ok())
 
 
 def test_expect_100_continue(run):

@@ -149,6 +149,14 @@ def test_camel_case_unknown_fields_and_parties_are_accepted(cluster: Cluster) ->
     assert cluster.ask(PREDICT, body).body == expected([1])
 
 
+def test_maps_may_be_lists_of_entries_and_hold_nulls(cluster: Cluster) -> None:
+    entries = [{"key": party, "value": {"query_datas": [IDS[1]]}} for party in ("alice", "bob")]
+    body = request(fs_params=[*entries, {"key": "zed"}], header={"data": []})
+    assert cluster.ask(PREDICT, body).body == expected([1])
+    body = request(fs_params={"alice": {"query_datas": [IDS[1]]}, "bob": None})
+    assert_error(cluster.ask(PREDICT, body), 3, "bob")
+
+
 @pytest.mark.parametrize("kind", ["application/proto", "application/x-protobuf"])
 def test_protobuf_bodies(cluster: Cluster, kind: str) -> None:
     message = apis_pb2.PredictRequest()
@@ -249,7 +257,8 @@ def test_a_scalar_of_the_wrong_type_is_named(cluster: Cluster, body: dict[str, A
         (b"[]", ["object"]),
         (b'"canary"', ["object"]),
         (b'{"service_spec": "canary"}', ["service_spec", "object"]),
-        (b'{"fs_params": ["canary"]}', ["fs_params", "object"]),
+        (b'{"fs_params": ["canary"]}', ["fs_params[0]", "object"]),
+        (b'{"fs_params": "canary"}', ["fs_params", "object"]),
         (b'{"fs_params": {"alice": {"query_datas": "canary"}}}', ["fs_params.alice.query_datas", "list"]),
         (b'{"fs_params": {"alice": {"query_datas": [618033]}}}', ["fs_params.alice.query_datas[0]", "string"]),
         (b'{"fs_params": {"canary is no party, but free text of 33 or more": 5}}', ["fs_params.<entry 0>"]),
