@@ -16,7 +16,7 @@ from .base import PheOperator
 from .keyring import Keyring
 from .matrices import PlainMatrix, add_to_text, read_plain_matrix
 from .selections import seal_selections
-from .trees import NO_NODE, Node, inseparable, leaves_left, read_splits
+from .trees import NO_NODE, Node, inseparable, leaves_left, leaves_of, read_splits
 from .wire import WireError, join_matrix
 
 __all__ = ["PheTreeSelect", "read_shares"]
@@ -150,19 +150,28 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         if context.requester != keyring.party:
             token = seal_selections(selections, num_leaves, self.node.name, keyring)
             return Batch(self._output, 1, rows=[(token, b"", keyring.party)])
-        shares = [self._encrypted(leaf, power, selections, noises) for leaf, power in enumerate(self._share_powers)]
+        shares = self._encrypted(dict(enumerate(self._share_powers)), selections, noises)
         # As many columns as differ; in the matrix, some of them stand more than once.
-        bits = {leaf: self._encrypted(leaf, self._one, selections, noises) for leaf in dict.fromkeys(self._first_alike)}
+        bits = self._encrypted(dict.fromkeys(self._first_alike, self._one), selections, noises)
         selects = _matrix([bits[leaf] for leaf in self._first_alike], num_rows) if bits else b""
-        return Batch(self._output, 1, rows=[(selects, _matrix(shares, num_rows), keyring.party)])
+        return Batch(self._output, 1, rows=[(selects, _matrix(list(shares.values()), num_rows), keyring.party)])
 
-    def _encrypted(self, leaf: int, power: mpz, selections: Sequence[int], noises: Iterator[bytes]) -> list[bytes]:
-        """For each row what `power` stands for where the leaf is selected, else zero; encrypted, as texts."""
-        key, fresh = self.keyring.own, islice(noises, len(selections))
-        return [
-            add_to_text(noise, power, key) if selection >> leaf & 1 else noise
-            for selection, noise in zip(selections, fresh, strict=True)
-        ]
+    def _encrypted(
+        self, powers: Mapping[int, mpz], selections: Sequence[int], noises: Iterator[bytes]
+    ) -> dict[int, list[bytes]]:
+        """Of each leaf that has a power, and each row, what that stands for where the leaf is left, else zero.
+
+        Args:
+            powers: by leaf.
+            selections: of each row the set of leaves that are left.
+            noises: random encryptions of zero, as texts; what is returned is made of them.
+        """
+        key, columns = self.keyring.own, {leaf: list(islice(noises, len(selections))) for leaf in powers}
+        for row, selection in enumerate(selections):
+            for leaf in leaves_of(selection):
+                if leaf in columns:
+                    columns[leaf][row] = add_to_text(columns[leaf][row], powers[leaf], key)
+        return columns
 
 
 def _matrix(columns: Sequence[Sequence[bytes]], num_rows: int) -> bytes:

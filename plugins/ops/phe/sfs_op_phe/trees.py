@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sfs_core import GraphError
 
-__all__ = ["NO_NODE", "Node", "Split", "inseparable", "leaves_left", "read_splits"]
+__all__ = ["NO_NODE", "Node", "Split", "inseparable", "leaves_left", "leaves_of", "read_splits"]
 
 NO_NODE: Final = -1
 """Id of a child that does not exist."""
@@ -103,6 +103,11 @@ def leaves_left(
         keep_left, keep_right = ~split.right, ~split.left
         left = [old & (keep_left if is_left else keep_right) for old, is_left in zip(left, goes_left, strict=True)]
     return left
+
+
+def leaves_of(selection: int) -> list[int]:
+    """The leaves of a set."""
+    return [leaf for leaf, bit in enumerate(reversed(bin(selection))) if bit == "1"]
 
 
 def inseparable(splits: Sequence[Split], num_leaves: int) -> list[int]:
