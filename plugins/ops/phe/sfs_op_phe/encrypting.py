@@ -71,6 +71,8 @@ def encrypt_graphs(
         builders = _linear(graphs, keys, scale)
     elif set(ops) == {"TREE_SELECT", "TREE_MERGE", "TREE_ENSEMBLE_PREDICT"}:
         builders = _trees(graphs, scale)
+    elif any(op.startswith("PHE_") for op in ops):
+        raise GraphError("the graphs are encrypted already", hint="start from the packages of the plain model")
     else:
         found = ", ".join(sorted(set(ops)))
         raise GraphError(

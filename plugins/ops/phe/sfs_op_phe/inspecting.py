@@ -13,7 +13,7 @@ from sfs_core import HeKeys, NodeSpec, SfsError, read_package
 from .key_files import describe_key, read_key_file
 from .keys import PublicKey, SecretKey
 from .numbers import check_scale
-from .schemes import fingerprint, modulus_of_secret_key, read_public_key, read_secret_key, scheme_name
+from .schemes import fingerprint, is_scheme, modulus_of_secret_key, read_public_key, read_secret_key, scheme_name
 from .wire import Matrix, WireError, read_ciphertext, read_matrix, read_plaintext, split_tag
 
 __all__ = ["inspect_file"]
@@ -40,6 +40,9 @@ def inspect_file(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _key_line(data: bytes) -> str:
+    _, scheme = split_tag(data)
+    if not is_scheme(scheme):
+        raise WireError("it is no key, or one that was cut off")
     try:
         name, modulus = modulus_of_secret_key(data)
     except WireError:

@@ -12,6 +12,7 @@ from sfs_core import ConfigError
 
 from .keys import PublicKey, SecretKey
 from .schemes import read_public_key, read_secret_key
+from .wire import WireError
 
 __all__ = [
     "SECRET_MODE",
@@ -51,8 +52,14 @@ def read_key_pair(stem: Path) -> SecretKey:
         ConfigError: a file cannot be read, or holds no base64.
         WireError: a key is none, or they do not belong together.
     """
-    public = read_public_key(read_key_file(stem.with_name(f"{stem.name}.public")))
-    return read_secret_key(read_key_file(stem.with_name(f"{stem.name}.secret")), public)
+    path = stem.with_name(f"{stem.name}.public")
+    try:
+        public = read_public_key(read_key_file(path))
+        path = stem.with_name(f"{stem.name}.secret")
+        return read_secret_key(read_key_file(path), public)
+    except WireError as error:
+        error.where = str(path)
+        raise
 
 
 def write_key_pair(stem: Path, key: SecretKey) -> None:
@@ -84,7 +91,8 @@ def write_new(path: Path, key: bytes, mode: int) -> None:
 def refuse_existing(*paths: Path) -> None:
     """Raise a ConfigError when one of the files is there."""
     if there := [str(path) for path in paths if path.exists()]:
-        raise ConfigError(f"{', '.join(there)} exists already", hint="choose another name, or remove it")
+        exist = "exists" if len(there) == 1 else "exist"
+        raise ConfigError(f"{', '.join(there)} {exist} already", hint="choose another name, or remove what is there")
 
 
 def describe_key(key: PublicKey) -> str:

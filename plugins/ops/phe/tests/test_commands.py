@@ -116,7 +116,7 @@ def test_new_keys_are_made_where_none_are_given(packages, tmp_path, capsys):
         for path in (secret, secret.with_suffix(".public"), tmp_path / "made" / f"{party}.tar.gz"):
             assert name in sfs(capsys, "inspect", path)
     told = sfs(capsys, "encrypt", *sources, "--to", tmp_path / "made", code=1)
-    assert "exists already" in told
+    assert "exist already" in told
 
 
 def test_models_that_cannot_be_encrypted(graphs, parties, registry):
@@ -130,6 +130,7 @@ def test_models_that_cannot_be_encrypted(graphs, parties, registry):
         ({"alice": linear["alice"], "bob": trees["bob"]}, secrets, "not of the same model"),
         (headless, secrets, "a graph of DOT_PRODUCT cannot be encrypted"),
         (without_weights, secrets, "0 parties have leaf weights"),
+        (encrypt_graphs(linear, secrets), secrets, "encrypted already"),
     ]:
         with pytest.raises(GraphError, match=told):
             encrypt_graphs(chosen, keys)
@@ -150,7 +151,7 @@ def test_keys_are_made_and_never_overwritten(scheme, tmp_path, capsys):
     assert "public key, " in shown[0]
     assert "secret key, " in shown[1]
     assert {"ou": "OU", "zpaillier": "ZPaillier"}[scheme] in shown[1]
-    assert "exists already" in sfs(capsys, "keygen", tmp_path / "alice", code=1)
+    assert "exist already" in sfs(capsys, "keygen", tmp_path / "alice", code=1)
 
 
 def test_what_is_no_key_is_told(tmp_path, capsys):
@@ -166,7 +167,7 @@ def test_of_a_key_file_that_was_cut_off_nothing_shows(parties, tmp_path, capsys)
     data = parties.secrets["alice"].to_bytes()[:400]
     (tmp_path / "file").write_bytes(b64encode(data))
     shown = sfs(capsys, "inspect", tmp_path / "file", code=1)
-    assert "keys of scheme (unknown) are not served" in shown
+    assert "it is no key, or one that was cut off" in shown
     assert str(int.from_bytes(data[-8:], "little")) not in shown
 
 
