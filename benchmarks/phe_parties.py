@@ -4,8 +4,8 @@
 
 A linear model of 10 features per party, and 50 trees of 8 leaves over both parties' features, with 2048-bit OU keys and
 all options at their defaults. `--cases` adds packages that SecretFlow exported. Callers wait for an answer before they
-ask again, so that random encryptions of zero run out and are made on the spot; lines with 0 callers ask once a second
-instead, with stocks full. The scores of some rows are compared with the plain model's. CPU is of both parties with
+ask again, so that random encryptions of zero run out and are made on the spot; lines with 0 callers ask at even
+intervals instead (`--rate`), with stocks full. The scores of some rows are compared with the plain model's. CPU is of both parties with
 their worker processes. Steps are from the parties' own metrics: milliseconds of each node at the party asked and at its
 peer, all trees' together, per request.
 """
@@ -166,9 +166,9 @@ def cpu_seconds(parties: Mapping[str, Party]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-async def measure(generator: Generator, callers: int, seconds: float) -> Figures:
-    """Figures of some seconds of load; of a request every second, without callers."""
-    load = Callers(callers, seconds) if callers else even_arrivals(1.0, 2 * seconds)
+async def measure(generator: Generator, callers: int, seconds: float, rate: float) -> Figures:
+    """Figures of some seconds of load; of `rate` requests a second, without callers."""
+    load = Callers(callers, seconds) if callers else even_arrivals(rate, 2 * seconds)
     return figures_of(str(callers), [await generator.run(load)])
 
 
@@ -193,7 +193,7 @@ async def lines(
         generator = Generator(transport, questions.bodies(json=True), questions.check_json, timeout=SECONDS)
         for callers in options.callers or (0, 1, 8):
             before, cpu = {party: spent(port) for party, port in ports.items()}, cpu_seconds(parties)
-            figures = await measure(generator, callers, options.seconds)
+            figures = await measure(generator, callers, options.seconds, options.rate)
             cpu = (cpu_seconds(parties) - cpu) / max(figures.right, 1) * 1e3
             after = {party: spent(port) for party, port in ports.items()}
             steps = [rounds(before[party], after[party], figures.right) for party in (asked, other)]
@@ -214,6 +214,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="of these models; repeat")
     parser.add_argument("--rows", action="append", type=int, help="so many of a request; repeat")
     parser.add_argument("--callers", action="append", type=int, help="so many; repeat")
+    parser.add_argument("--rate", type=float, default=1.0, help="requests a second of lines with 0 callers")
     parser.add_argument("--operators", type=json.loads, default={}, help="as in a config")
     options = parser.parse_args()
     print("| model | rows | callers | requests/s | p50 ms | p99 ms | CPU ms | wrong | asked party, ms | its peer, ms |")
