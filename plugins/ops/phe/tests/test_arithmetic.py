@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
-from gmpy2 import gcd, invert, mpz, powmod
+from gmpy2 import gcd, invert, jacobi, mpz, powmod
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sfs_op_phe.keys import KeyFormatError
@@ -78,8 +79,11 @@ def test_own_encryptions_of_zero_are_all_that_the_key_s_h_could_be():
     every = {form * powmod(g, n * u, n) % n for g in range(1, int(n)) if gcd(g, n) == 1}
     h = next(h for h in (powmod(g, n * u, p * p) for g in range(2, 20)) if h != 1)
     zeros = random_zeros(h, t, p * p, q, gcd(n * u, q - 1), form, 5000)
-    assert {zero for zero in zeros if zero % q} == every  # 0 modulo q never comes with a q of some length
+    drawn = Counter(zero for zero in zeros if zero % q)  # 0 modulo q never comes with a q of some length
+    assert drawn.keys() == every
     assert len(every) == 11 * 14
+    expected = drawn.total() / len(every)
+    assert sum((count - expected) ** 2 / expected for count in drawn.values()) < 330  # chance of more: 10^-14
 
 
 def test_own_encryptions_of_zero(small):
@@ -89,6 +93,10 @@ def test_own_encryptions_of_zero(small):
     if isinstance(small, OuSecretKey):  # whatever else is modulo p^2 would tell of the key
         assert {powmod(small.public.leave(zero), small._t, small._square) for zero in zeros} == {1}
         assert all(0 < zero < small.public.n for zero in zeros)
+        # What anybody can see of a residue's remainder modulo q: its Jacobi symbol, as n is p^2 q.
+        public = small.public
+        assert {jacobi(public.leave(zero), public.n) for zero in [*zeros, *public.noises(20)]} == {1}
+        assert jacobi(public.g, public.n) == 1
 
 
 @pytest.mark.parametrize("digit_bits", [60, 64])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sfs_op_phe.trees import Node, inseparable, read_splits
 
+from sfs_core import NodeSpec, read_package
 from sfs_core.codec.prediction import FeatureParam, PredictRequest
 from sfs_core.host.registry import Registry
 from sfs_core.testing import predictors
@@ -36,6 +39,29 @@ async def test_scores_equal_the_reference_s(name: str, cases: Path, registry: Re
             np.testing.assert_allclose(reply.scores.float64(0), case.scores[:ROWS], rtol=2e-15)
             single = await predictor.predict(request(case.parties, ids[-1:]))
             assert single.scores.float64(0)[0] == reply.scores.float64(0)[-1]
+
+
+@pytest.mark.parametrize("name", ["packages/xgb_logistic_he", "reference_ci/ou_xgb"])
+def test_which_leaves_share_an_encrypted_bit_is_known_from_the_peer_s_package(name: str, cases: Path) -> None:
+    case = load_case(cases, name)
+    requester, peer = (read_package(case.package(party)).graph.nodes for party in case.parties)
+    trees = [node for node in requester if requester[node].op == "PHE_2P_TREE_SELECT"]
+    assert len(trees) > 1
+    for node in trees:
+        assert shared_bits(requester[node], lambda feature: feature) == shared_bits(peer[node], others_feature)
+
+
+def others_feature(feature: int) -> int:
+    return -1 if feature >= 0 else 0
+
+
+def shared_bits(select: NodeSpec, feature_of: Callable[[int], int]) -> list[int]:
+    """For each leaf the first with the same bit, with the owner of splits changed."""
+    names = ("node_ids", "lchild_ids", "rchild_ids", "split_feature_idxs")
+    numbers, left, right, features = (select.attributes[name].value for name in names)
+    leaves = select.attributes["leaf_node_ids"].value
+    nodes = {n: Node(a, b, feature_of(f), 0.0) for n, a, b, f in zip(numbers, left, right, features, strict=True)}
+    return inseparable(read_splits(select.attributes["root_node_id"].value, nodes, leaves), len(leaves))
 
 
 @pytest.mark.parametrize("name", ["packages/sgd_logistic_he", "packages/xgb_logistic_he"])
