@@ -22,7 +22,6 @@ from typing import Any, Final
 __all__ = ["Workers", "WorkersClosedError", "workers_of"]
 
 _RESTART_SECONDS: Final = 10.0
-_END_SECONDS: Final = 5.0
 _IDLE_NICENESS: Final = 19
 """The lowest priority: of cores that others want, such processes get a fiftieth."""
 
@@ -74,7 +73,9 @@ class Workers:
     def close(self) -> None:
         """End the processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for worker in self._started:
+        with self._lock:
+            started = list(self._started)
+        for worker in started:
             worker.close()
 
     def _call(
@@ -131,15 +132,13 @@ class _Worker:
         return function(*arguments)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it does: it holds nothing that anybody needs, and one of the lowest priority may
+        not come to its end by itself for seconds."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-            try:
-                self._process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()
+            self._process.wait()
 
 
 @cache

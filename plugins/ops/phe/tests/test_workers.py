@@ -97,7 +97,7 @@ def test_idle_workers_have_the_lowest_priority(workers):
 
 def test_a_stock_ends_quietly_with_its_workers(small):
     """Else a traceback would stand in the log of every party that is stopped while stocks are being filled."""
-    workers = Workers(1, idle=True)
+    workers = Workers(1)
     before = set(threading.enumerate())
     stock = Stock(small.noises, 10**6, make_ahead=lambda count: small.noises(16 * count, workers))
     (filling,) = (each for each in set(threading.enumerate()) - before if each.name == "sfs-phe-stock")
