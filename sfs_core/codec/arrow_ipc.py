@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from sfs_core.batch import Batch
+from sfs_core.codec.arrow_one_row import OneRowStreams
 from sfs_core.codec.arrow_templates import StreamTemplates
 from sfs_core.errors import ErrorCode, SfsError
 
@@ -28,7 +29,7 @@ _HEADER_FIELD: Final = 2  # of flatbuffer table Message
 
 def encode_batch(batch: Batch) -> bytes:
     """The IPC stream of a batch: schema message, one record batch, end-of-stream marker; uncompressed."""
-    return _TEMPLATES.write(batch) or _encode(batch)
+    return _TEMPLATES.write(batch) or _ONE_ROW.write(batch) or _encode(batch)
 
 
 def _encode(batch: Batch) -> bytes:
@@ -41,6 +42,7 @@ def _encode(batch: Batch) -> bytes:
 
 
 _TEMPLATES: Final = StreamTemplates(_encode)
+_ONE_ROW: Final = OneRowStreams(_encode)
 
 
 def decode_batch(data: bytes, what: str = "table") -> Batch:
@@ -53,11 +55,13 @@ def decode_batch(data: bytes, what: str = "table") -> Batch:
     Raises:
         SfsError: code 2 where the bytes are no such stream, 7 where they hold no batch or more than one.
     """
-    known = _TEMPLATES.read(data)
+    known = _TEMPLATES.read(data) or _ONE_ROW.read(data)
     if known is not None:
         return known
     try:
-        return _TEMPLATES.learn(data, Batch.from_arrow(_read_only_batch(data, what)))
+        batch = Batch.from_arrow(_read_only_batch(data, what))
+        _ONE_ROW.learn(data, batch)
+        return _TEMPLATES.learn(data, batch)
     except (pa.ArrowException, OSError, ValueError, struct.error, StopIteration, OverflowError):
         raise _refused(what, "the bytes are no valid Arrow IPC stream") from None
 
