@@ -132,7 +132,7 @@ class _Converter:
     def _link(self, channel: Message) -> Node:
         attempts = channel.get("handshake_max_retry_cnt", 0)
         link = {
-            "protocol": channel.field("protocol", channel.get("protocol", "") or "baidu_std"),
+            "protocol": channel.field("protocol", channel.get("protocol", "").lower() or "baidu_std"),
             "timeout": self._seconds(channel, "rpc_timeout_ms", 2000),
             "connect_timeout": self._seconds(channel, "connect_timeout_ms", 500),
             "handshake_attempts": channel.field("handshake_max_retry_cnt", attempts if attempts > 0 else 60),

@@ -1,7 +1,7 @@
 """Messages of the reference as its JSON writes them: their fields, and how a document's tree is read as one.
 
 Protobuf's JSON rules hold (snake_case and lowerCamelCase, enums by name or number), with the reference's leniency:
-quoted booleans, integers as text.
+quoted booleans, numbers as text.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ Fields = Mapping[str, Any]
 """What a message may hold: by snake_case name a type's name, an enum's names, the fields of a nested message, a list
 of one of these, or `{"*": fields}` for a map of messages."""
 
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,19}")
+_BOOLEANS: Final = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 _BACKOFF_MODES: Final = ("INVALID_MODE", "FIXED_BACKOFF", "EXPONENTIAL_BACKOFF", "RANDOM_BACKOFF")
 _LOG_LEVELS: Final = ("INVALID_LOG_LEVEL", "DEBUG_LOG_LEVEL", "INFO_LOG_LEVEL", "WARN_LOG_LEVEL", "ERROR_LOG_LEVEL")
 _MOCK_TYPES: Final = ("INVALID_MOCK_DATA_TYPE", "MDT_RANDOM", "MDT_FIXED")
@@ -230,26 +231,23 @@ class _Reader:
         return node.value
 
     def _int(self, node: Node, where: str, *, bits: int) -> int:
-        value = node.value
-        if isinstance(value, str) and _INTEGER.fullmatch(value):
-            value = int(value)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not -1 << bits - 1 <= value < 1 << bits - 1:
+        value = _whole(node.value)
+        if value is None or not -1 << bits - 1 <= value < 1 << bits - 1:
             self._problem(node, where, f"a whole number of at most {bits} bits is expected")
             return 0
         return value
 
     def _bool(self, node: Node, where: str) -> bool:
-        value = {"true": True, "false": False}.get(node.value) if isinstance(node.value, str) else node.value
+        value = _BOOLEANS.get(node.value.lower()) if isinstance(node.value, str) else node.value
         if not isinstance(value, bool):
             self._problem(node, where, "true or false is expected")
             return False
         return value
 
     def _enum(self, node: Node, where: str, names: tuple[str, ...]) -> str:
-        if isinstance(node.value, int) and not isinstance(node.value, bool) and 0 <= node.value < len(names):
-            return names[node.value]
+        number = _whole(node.value)
+        if number is not None and 0 <= number < len(names):
+            return names[number]
         if node.value not in names:
             self._problem(node, where, f"one of {', '.join(names)} is expected")
             return names[0]
@@ -263,6 +261,15 @@ class _Reader:
             key: Node(self._string(child, f"{where}.{key}"), child.line, f"{where}.{key}", child.template)
             for key, child in node.value.items()
         }
+
+
+def _whole(value: Any) -> int | None:
+    """A number that is whole, and may stand in quotes."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def camel_case(name: str) -> str:

@@ -112,6 +112,8 @@ def test_spellings_of_the_same(write: Write) -> None:
         text.replace("}\n", "},\n").replace("},\n}", "}\n}").removesuffix(",\n") + "\n",
         text.replace("7100", '"7100"').replace("3000", "3e3").replace("7200,", "7200.0,"),
         text.replace("true", '"true"').replace('"EXPONENTIAL_BACKOFF"', "2").replace('"ST_FILE"', "1"),
+        text.replace("true", '"True"').replace('"EXPONENTIAL_BACKOFF"', '"2"').replace('"ST_FILE"', "1.0"),
+        text.replace("true", '"1"').replace("7100", '"+7100"').replace('"http"', '"HTTP"'),
         text.replace("./left.tar.gz", ".\\/left.tar.gz").replace('"svc', '"\\u0073vc'),
         text.replace('"fileSourceMeta": {}', '"ossSourceMeta": null, "httpSourceMeta": null'),
     ):
