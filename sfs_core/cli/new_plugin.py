@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from sfs_core.cli.plugin_templates import COMMON, TEMPLATES
+from sfs_core.host.known_plugins import KNOWN_PLUGINS
 
 __all__ = ["command"]
 
@@ -39,17 +40,22 @@ def command(kind: str, name: str, folder: Path) -> None:
     template = TEMPLATES[kind]
     package = f"{template.prefix}_{name.lower()}"
     target = folder / package.replace("_", "-")
+    taken = KNOWN_PLUGINS.get((kind.replace("-", "_"), name))
+    if taken or target.name in KNOWN_PLUGINS.values():
+        raise click.BadParameter(f"{taken or target.name} is a plugin of SFS; take another name", param_hint="NAME")
     values = {
         "name": name,
         "class_name": "".join(word[:1].upper() + word[1:].lower() for word in name.split("_")) + _SUFFIXES[kind],
         "package": package,
         "distribution": target.name,
         "title": template.title,
+        "module": template.module,
         "base": template.base,
         "hook": template.hook,
+        "summary": template.summary,
         "libraries": "".join(f', "{library}"' for library in template.libraries),
     }
-    files = {**COMMON, "$package/source.py": template.source, "tests/test_contract.py": template.test}
+    files = {**COMMON, "$package/$module.py": template.source, "tests/test_$package.py": template.test}
     try:
         target.mkdir(parents=True)
         for file, text in files.items():

@@ -13,8 +13,10 @@ class Template(NamedTuple):
     Args:
         title: of the kind.
         prefix: of the package's name.
+        module: name of the class's module.
         base: of the class; its declaration is a `…Spec`, its contract a `…Contract`.
         hook: that the declaration module implements.
+        summary: what the component is, for `sfs plugins explain`.
         source: the class's module.
         test: the test module.
         libraries: that the class's module imports.
@@ -22,8 +24,10 @@ class Template(NamedTuple):
 
     title: str
     prefix: str
+    module: str
     base: str
     hook: str
+    summary: str
     source: str
     test: str
     libraries: tuple[str, ...] = ()
@@ -64,8 +68,8 @@ $$ pytest --sfs-report
 |---|---|
 | `pyproject.toml` | the entry point in the group `sfs_core.plugins`: the plugin's id and its declaration module |
 | `$package/__init__.py` | the declaration: what the plugin offers; imported at every start, so it is light |
-| `$package/source.py` | the class, imported when it is used |
-| `tests/test_contract.py` | holds the class to every rule that SFS has for its kind |
+| `$package/$module.py` | the class, imported when it is used |
+| `tests/test_$package.py` | holds the class to every rule that SFS has for its kind |
 """
 
 _DECLARATION = '''\
@@ -81,7 +85,7 @@ SFS_API = ">=1,<2"
 @hookimpl
 def $hook() -> list[${base}Spec]:
     """The one component of this plugin."""
-    return [${base}Spec("$name", "$package.source:$class_name", "a $title")]
+    return [${base}Spec("$name", "$package.$module:$class_name", "$summary")]
 '''
 
 COMMON: Final = {
@@ -331,27 +335,46 @@ class TestContract(AuthenticatorContract):
 
 TEMPLATES: Final = {
     "authenticator": Template(
-        "authenticator",
-        "sfs_auth",
-        "Authenticator",
-        "sfs_authenticators",
-        _AUTHENTICATOR,
-        _AUTHENTICATOR_TEST,
-        ("pydantic>=2.11",),
+        title="authenticator",
+        prefix="sfs_auth",
+        module="authenticator",
+        base="Authenticator",
+        hook="sfs_authenticators",
+        summary="one caller with one password",
+        source=_AUTHENTICATOR,
+        test=_AUTHENTICATOR_TEST,
+        libraries=("pydantic>=2.11",),
     ),
     "feature-source": Template(
-        "feature source",
-        "sfs_feature",
-        "FeatureSource",
-        "sfs_feature_sources",
-        _FEATURE_SOURCE,
-        _FEATURE_SOURCE_TEST,
-        ("pyarrow>=15",),
+        title="feature source",
+        prefix="sfs_feature",
+        module="source",
+        base="FeatureSource",
+        hook="sfs_feature_sources",
+        summary="rows that stand in the config",
+        source=_FEATURE_SOURCE,
+        test=_FEATURE_SOURCE_TEST,
+        libraries=("pyarrow>=15",),
     ),
     "model-source": Template(
-        "model source", "sfs_model", "ModelSource", "sfs_model_sources", _MODEL_SOURCE, _MODEL_SOURCE_TEST
+        title="model source",
+        prefix="sfs_model",
+        module="source",
+        base="ModelSource",
+        hook="sfs_model_sources",
+        summary="files of this machine",
+        source=_MODEL_SOURCE,
+        test=_MODEL_SOURCE_TEST,
     ),
     "operator": Template(
-        "operator", "sfs_op", "Operator", "sfs_operators", _OPERATOR, _OPERATOR_TEST, ("pyarrow>=15",)
+        title="operator",
+        prefix="sfs_op",
+        module="operator",
+        base="Operator",
+        hook="sfs_operators",
+        summary="a column times a factor",
+        source=_OPERATOR,
+        test=_OPERATOR_TEST,
+        libraries=("pyarrow>=15",),
     ),
 }

@@ -48,7 +48,7 @@ def test_new_plugins_keep_their_contracts(tmp_path: Path) -> None:
     ]
     for package in made:
         install(package, tmp_path)
-    done = run_pytest(tmp_path, "-W", "error", "--import-mode=importlib", "--sfs-report", "made")
+    done = run_pytest(tmp_path, "-W", "error", "--sfs-report", "made")
     assert done.returncode == 0, done.stdout
     for title in ("feature source", "model source", "operator", "authenticator"):
         assert f"contract of {title}s" in done.stdout
@@ -71,3 +71,11 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "is there already" in done.output
     assert list((tmp_path / "sfs-op-x").iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "name"), [("feature-source", "csv"), ("operator", "MERGE_Y"), ("operator", "linear")])
+def test_names_of_first_party_plugins_are_refused(tmp_path: Path, kind: str, name: str) -> None:
+    done = new(tmp_path, kind, name)
+    assert done.exit_code == 2
+    assert "is a plugin of SFS; take another name" in done.output
+    assert list(tmp_path.iterdir()) == []
