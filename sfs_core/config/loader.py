@@ -384,7 +384,7 @@ class _Draft:
         self._hide_secrets(config, options)
         try:
             return self._validated(config, options, at)
-        except Exception as error:  # noqa: BLE001 - a plugin's code; its exception may quote what is not to be shown
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's code; its exception may quote what is not to be shown
             message = f"the plugin fails to check these options ({type(error).__name__})"
             self._add(at, message, "report this to the plugin's author")
             return None

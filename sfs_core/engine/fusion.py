@@ -38,7 +38,7 @@ def _offers(cls: type[Operator], view: ExecutionView) -> list[Fusion]:
         return list(cls.fuse(view))
     except SfsError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{cls.definition.name}: fuse failed ({type(error).__name__})") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
@@ -9,10 +10,13 @@ from typing import Protocol
 
 from sfs_core.batch import Schema
 from sfs_core.engine.missing import MissingPolicy
-from sfs_core.errors import ConfigError, ErrorCode, FeatureError, SfsError
+from sfs_core.errors import ErrorCode, FeatureError, SfsError
+from sfs_core.host.placed import placed
 from sfs_core.sdk.feature_source import FeatureQuery, FeatureResult
 
 __all__ = ["PlacedSource", "PolicySource", "Source", "SourceInFront", "source_failed", "too_late"]
+
+_logger = logging.getLogger("sfs.features")
 
 
 class Source(Protocol):
@@ -107,19 +111,20 @@ class PlacedSource(SourceInFront):
     def __init__(self, source: Source, place: str) -> None:
         super().__init__(source)
         self.place = place
-        self.close, self.known_ids, self.fetch = source.close, source.known_ids, source.fetch
-        self.open = partial(self._placed, source.open, "failed to open")
-        self.check = partial(self._placed, source.check, "failed to say whether it is up")
+        self.known_ids, self.fetch = source.known_ids, source.fetch
+        self.open = partial(self._placed, source.open, "the feature source failed to open")
+        self.check = partial(self._placed, source.check, "the feature source failed to say whether it is up")
+
+    def close(self) -> None:
+        """Close the source. Raises nothing: one that fails at it must not keep a server from ending as it should."""
+        try:
+            self._source.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's code; its text may quote anything
+            _logger.warning("%s: the feature source failed to close (%s)", self.place, type(error).__name__)
 
     def _placed(self, action: Callable[[], None], failure: str) -> None:
-        try:
+        with placed(self.place, failure):
             action()
-        except SfsError as error:
-            error.where = f"{self.place}, {error.where}" if error.where else self.place
-            raise
-        except Exception as error:
-            kind = type(error).__name__  # its text may quote anything
-            raise ConfigError(f"the feature source {failure} ({kind})", where=self.place, detail=kind) from error
 
 
 def source_failed(error: Exception, source: Source) -> SfsError:

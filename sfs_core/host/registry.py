@@ -352,6 +352,9 @@ def _class_problem(found: Any, base: type, spec: ComponentSpec) -> str:
         own = getattr(getattr(found, "definition", None), "name", None)
         if own != spec.name:
             return f"calls itself {own!r}"
+    for name in ("open", "close", "check", "compute", "authenticate"):
+        if inspect.iscoroutinefunction(getattr(found, name, None)):
+            return f"has a coroutine function {name!r}, which would be called and not awaited"
     config_base: type = import_module("sfs_core.sdk.context").PluginConfig
     config = getattr(found, "Config", None)
     if not (isinstance(config, type) and issubclass(config, config_base)):

@@ -141,7 +141,7 @@ def _download(source: ModelSource, path: str, to: Path, progress: Progress) -> N
             asyncio.run(_wait_for(pending))
     except SfsError:
         raise
-    except Exception as error:  # a plugin's code may raise anything
+    except (Exception, SystemExit) as error:  # a plugin's code may raise anything
         raise PackageError(
             f"the model source {type(source).__name__} failed with {type(error).__name__}",
             where=f"service {source.context.service}",

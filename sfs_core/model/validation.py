@@ -156,7 +156,7 @@ def _build(cls: type[Operator], node: NodeSpec, config: PluginConfig | None) -> 
     except SfsError as error:
         error.node = error.node or node.name
         raise
-    except Exception as error:  # a plugin's code may raise anything
+    except (Exception, SystemExit) as error:  # a plugin's code may raise anything
         raise PluginError(
             f"{node.op}: its setup broke with {type(error).__name__}", node=node.name, hint="tell the plugin's author"
         ) from error

@@ -78,8 +78,8 @@ class FeatureSource(ABC):
         self.config = config
         self.context = context
         self.schema = context.schema
-        self._project = Projector(context.schema)
-        self._is_coroutine = inspect.iscoroutinefunction(self.fetch_rows)
+        self.__project = Projector(context.schema)
+        self.__is_coroutine = inspect.iscoroutinefunction(self.fetch_rows)
 
     # ---------------------------------------------------------- the author's part
     def open(self) -> None:
@@ -114,41 +114,52 @@ class FeatureSource(ABC):
         """
 
     # ------------------------------------------------------------------ core's part
+    # Its names begin with two underscores: those of authors, such as `_rows` or `_project`, cannot collide with them.
     def known_ids(self) -> Collection[str]:
         """What `ids` says, where their rows never change and are there at once; else nothing."""
-        return self.ids() if self.static and not (self.blocking or self._is_coroutine) else ()
+        return self.ids() if self.static and not (self.blocking or self.__is_coroutine) else ()
 
     def fetch(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         """What core calls: the checked result at once (memory-only source), else an awaitable of it.
 
         Raises:
-            PluginError: the source returned another number of rows (7), lacks a column (2) or has it in another
-                type (7).
+            PluginError: the source returned another number of rows (7), lacks a column (2), has it in another
+                type (7), or tried to end the process (2).
         """
-        if self.blocking and not self._is_coroutine:
-            return self._fetch_in_pool(query)
-        result = self.fetch_rows(query)
-        return self._checked(result, query) if isinstance(result, FeatureResult) else self._fetch_later(result, query)
+        if self.blocking and not self.__is_coroutine:
+            return self.__fetch_in_pool(query)
+        result = self.__rows(query)
+        return self.__checked(result, query) if isinstance(result, FeatureResult) else self.__fetch_later(result, query)
 
-    async def _fetch_in_pool(self, query: FeatureQuery) -> FeatureResult:
+    async def __fetch_in_pool(self, query: FeatureQuery) -> FeatureResult:
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self.context.executor, self.fetch_rows, query)
+        result = await loop.run_in_executor(self.context.executor, self.__rows, query)
         # A decorated coroutine function does not look like one until it has been called.
         return (
-            self._checked(result, query)
+            self.__checked(result, query)
             if isinstance(result, FeatureResult)
-            else await self._fetch_later(result, query)
+            else await self.__fetch_later(result, query)
         )
 
-    async def _fetch_later(self, result: object, query: FeatureQuery) -> FeatureResult:
-        return self._checked(await result if inspect.isawaitable(result) else result, query)
+    async def __fetch_later(self, result: object, query: FeatureQuery) -> FeatureResult:
+        try:
+            found = await result if inspect.isawaitable(result) else result
+        except SystemExit as error:
+            raise _tried_to_exit(self) from error
+        return self.__checked(found, query)
 
-    def _checked(self, result: object, query: FeatureQuery) -> FeatureResult:
+    def __rows(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
+        try:
+            return self.fetch_rows(query)
+        except SystemExit as error:
+            raise _tried_to_exit(self) from error
+
+    def __checked(self, result: object, query: FeatureQuery) -> FeatureResult:
         if not isinstance(result, FeatureResult):
             raise PluginError(f"{type(self).__name__}.fetch_rows returned {type(result).__name__}, not FeatureResult")
         batch, expected = result.batch, len(query.ids)
         if result.missing is not None:
-            expected -= self._count_missing(result, expected)
+            expected -= self.__count_missing(result, expected)
         if batch.num_rows != expected:
             raise PluginError(
                 f"{type(self).__name__} returned {batch.num_rows} rows for {expected} ids",
@@ -156,14 +167,14 @@ class FeatureSource(ABC):
             )
         if batch.schema is not self.schema and len(self.schema):
             try:
-                result.batch = self._project(batch)
+                result.batch = self.__project(batch)
             except GraphError as error:
                 wrong_type = error.code == ErrorCode.UNEXPECTED_ERROR
                 code = ErrorCode.LOGIC_ERROR if wrong_type else ErrorCode.UNEXPECTED_ERROR
                 raise PluginError(f"{type(self).__name__}: {error.message}", code=code) from None
         return result
 
-    def _count_missing(self, result: FeatureResult, asked: int) -> int:
+    def __count_missing(self, result: FeatureResult, asked: int) -> int:
         """How many rows are missing; `missing` becomes None where none is."""
         flags = list(map(bool, result.missing or ()))
         if len(flags) != asked:
@@ -174,3 +185,8 @@ class FeatureSource(ABC):
         count = flags.count(True)
         result.missing = flags if count else None
         return count
+
+
+def _tried_to_exit(source: FeatureSource) -> PluginError:
+    # A library's sys.exit is no Exception: it would end the server.
+    return PluginError(f"{type(source).__name__}.fetch_rows tried to end the process (SystemExit)")

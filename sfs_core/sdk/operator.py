@@ -284,46 +284,46 @@ class Operator(ABC):
                 not fit (code 7), an option has no default and is not given (code 3), or `setup` refuses the node.
         """
         self.node = node
-        self.config = self._default_config() if config is None else config
+        self.config = self.__default_config() if config is None else config
         definition = self.definition
         if definition.exact_version and node.op_version != definition.version:
-            raise self._error(f"op_version {node.op_version!r} is not served", hint=f"needed: {definition.version}")
+            raise self.__error(f"op_version {node.op_version!r} is not served", hint=f"needed: {definition.version}")
         for attribute in definition.attributes:
-            setattr(self, attribute.name, self._attribute_value(attribute))
+            setattr(self, attribute.name, self.__attribute_value(attribute))
         try:
             self.setup()
         except GraphError as error:
             error.node = error.node or node.name
             raise
 
-    def _default_config(self) -> PluginConfig:
+    def __default_config(self) -> PluginConfig:
         try:
             return self.Config()
         except ValidationError as error:
             missing = ", ".join(str(each["loc"][0]) for each in error.errors(include_input=False) if each["loc"])
-            raise self._error(
+            raise self.__error(
                 f"options are missing in the config: {missing}",
                 code=ErrorCode.INVALID_ARGUMENT,
                 hint=f"give them as `operators: {{{self.definition.name}: {{…}}}}`",
             ) from None
 
-    def _attribute_value(self, attribute: Attribute) -> Any:
+    def __attribute_value(self, attribute: Attribute) -> Any:
         found = self.node.attributes.get(attribute.name)
         if found is None:
             if attribute.default is MISSING:
-                raise self._error(f"attribute {attribute.name!r} is missing", code=ErrorCode.UNEXPECTED_ERROR)
+                raise self.__error(f"attribute {attribute.name!r} is missing", code=ErrorCode.UNEXPECTED_ERROR)
             return list(attribute.default) if attribute.is_list else attribute.default
         if found.case != attribute.case:
-            raise self._error(f"attribute {attribute.name!r} holds {found.case or 'nothing'}, not {attribute.case}")
+            raise self.__error(f"attribute {attribute.name!r} holds {found.case or 'nothing'}, not {attribute.case}")
         return found.value
 
-    def _error(self, message: str, *, code: ErrorCode = ErrorCode.LOGIC_ERROR, hint: str = "") -> GraphError:
+    def __error(self, message: str, *, code: ErrorCode = ErrorCode.LOGIC_ERROR, hint: str = "") -> GraphError:
         return GraphError(f"{self.definition.name}: {message}", code=code, node=self.node.name, hint=hint)
 
     def require(self, condition: bool, message: str, *, code: ErrorCode = ErrorCode.LOGIC_ERROR) -> None:
         """Raise a GraphError naming this node unless `condition` holds."""
         if not condition:
-            raise self._error(message, code=code)
+            raise self.__error(message, code=code)
 
     # ---------------------------------------------------------- the author's part
     def setup(self) -> None:

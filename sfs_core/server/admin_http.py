@@ -21,7 +21,7 @@ from sfs_core.link.sniff import WireProtocol
 from sfs_core.link.tls import FollowedContext
 from sfs_core.sdk.authenticator import Authenticator
 from sfs_core.server.admin import LONGEST_COMMAND, AdminCommand, Administration, AdminReply
-from sfs_core.server.gate import authenticated, open_authenticators
+from sfs_core.server.gate import authenticated, close_authenticators, open_authenticators
 
 __all__ = ["AdminPort"]
 
@@ -73,8 +73,7 @@ class AdminPort:
     async def stop(self) -> None:
         """Listen no more."""
         await self._listener.stop(0)
-        for authenticator in self._authenticators:
-            authenticator.close()
+        close_authenticators(self._authenticators)
 
     async def _status(self, _body: bytes, info: CallInfo) -> WebAnswer:
         return await self.answer(AdminCommand("status"), info)

@@ -11,6 +11,8 @@ from typing import Final
 
 from sfs_core.config.callers import CallerLimits, Callers
 from sfs_core.config.loader import LoadedConfig
+from sfs_core.errors import PluginError
+from sfs_core.host.placed import placed
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, RpcCode
 from sfs_core.observe.audit import AuditLog
@@ -24,7 +26,7 @@ from sfs_core.sdk.authenticator import (
 )
 from sfs_core.sdk.context import PluginConfig
 
-__all__ = ["Gate", "Visit", "authenticated", "open_authenticators", "open_gate"]
+__all__ = ["Gate", "Visit", "authenticated", "close_authenticators", "open_authenticators", "open_gate"]
 
 logger = logging.getLogger("sfs.callers")
 
@@ -174,8 +176,7 @@ class Gate:
         """Close the audit log and the authenticators; blocks."""
         if self._audit is not None:
             self._audit.close()
-        for authenticator in self._authenticators:
-            authenticator.close()
+        close_authenticators(self._authenticators)
 
 
 def authenticated(authenticators: Sequence[Authenticator], info: CallInfo) -> Caller:
@@ -191,6 +192,8 @@ def authenticated(authenticators: Sequence[Authenticator], info: CallInfo) -> Ca
         except AuthenticationError as error:
             logger.info("a caller at %s is refused: %s", info.peer, error.message)
             raise RefusalError(RpcCode.AUTHENTICATION, error.message) from None
+        except SystemExit as error:  # a library's sys.exit is no reason to end the server
+            raise PluginError(f"{type(authenticator).__name__}.authenticate tried to end the process") from error
         if caller is not None:
             return caller
     raise RefusalError(RpcCode.AUTHENTICATION, "this server answers known callers only, and no credentials came")
@@ -209,10 +212,22 @@ def open_authenticators(
         SfsError: one cannot work.
     """
     context = AuthenticatorContext(loaded.config.party, logger, loaded.base_directory)
-    authenticators = [cls(options, context) for cls, options in chosen]
-    for authenticator in authenticators:
-        authenticator.open()
+    authenticators = []
+    for cls, options in chosen:
+        with placed(f"authenticator {cls.__name__}", "the authenticator failed to open"):
+            authenticator = cls(options, context)
+            authenticator.open()
+        authenticators.append(authenticator)
     return authenticators
+
+
+def close_authenticators(authenticators: Sequence[Authenticator]) -> None:
+    """Close them all, also when one fails at it, which the log tells. Blocks."""
+    for authenticator in authenticators:
+        try:
+            authenticator.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's code; its text may quote anything
+            logger.warning("%s failed to close (%s)", type(authenticator).__name__, type(error).__name__)
 
 
 def open_gate(loaded: LoadedConfig) -> Gate:

@@ -11,6 +11,7 @@ from typing import Final
 from sfs_core.config.loader import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
+from sfs_core.host.placed import placed
 from sfs_core.model.cache import fetch_package
 from sfs_core.model.consistency import model_version
 from sfs_core.model.disclosure import disclosures
@@ -58,7 +59,8 @@ def check_model(
         SfsError: the package, the graph or the feature mapping is wrong.
     """
     config = loaded.config
-    source = service.model_source(service.model_options, _context(loaded, service))
+    with placed(service.where("model", "source"), "the model source cannot be made"):
+        source = service.model_source(service.model_options, _context(loaded, service))
     package = fetch_package(
         source,
         service.config.model.source.path,

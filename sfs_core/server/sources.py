@@ -16,6 +16,7 @@ from sfs_core.engine.joined import JoinedSource
 from sfs_core.engine.missing import DefaultValues, MissingPolicy, leave_out, refuse
 from sfs_core.engine.sources import PlacedSource, PolicySource, Source
 from sfs_core.errors import ConfigError, FeatureError
+from sfs_core.host.placed import placed
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.context import FeatureContext, PluginContext
 from sfs_core.server.observed import ObservedSource
@@ -54,11 +55,9 @@ def feature_source(
     except ConfigError as error:
         error.where = service.where("features", error.where)
         raise
-    made = [_part(features, part, share, context, pool, metrics) for part, share in parts]
+    made = [_part(features, part, share, context, pool, metrics, _place(service, part)) for part, share in parts]
     caches = tuple(source for _, source in made if isinstance(source, CachedSource))
-    sources = [
-        PlacedSource(policed, _place(service, part)) for (policed, _), (part, _) in zip(made, parts, strict=True)
-    ]
+    sources = [placed_source for placed_source, _ in made]
     if features.precompute is not None and not all(source.static for source in sources):
         raise ConfigError(
             "a source does not say that its rows never change, so nothing may be precomputed of them",
@@ -107,22 +106,16 @@ def _part(
     context: PluginContext,
     pool: Pool,
     metrics: ServerMetrics | None,
-) -> tuple[Source, Source]:
-    """One source with what stands in front of it; and without its policy."""
+    place: str,
+) -> tuple[PlacedSource, Source]:
+    """One source with what stands in front of it; and without its place and policy."""
     report = features.missing != "error" or features.cache is not None
     schema = source_schema(share, features.mapping)
-    source: Source = part.source(
-        part.options,
-        FeatureContext(
-            context.service,
-            context.party,
-            context.logger,
-            context.base_directory,
-            schema,
-            pool,
-            report_missing=report,
-        ),
+    its_context = FeatureContext(
+        context.service, context.party, context.logger, context.base_directory, schema, pool, report_missing=report
     )
+    with placed(place, "the feature source cannot be made"):
+        source: Source = part.source(part.options, its_context)
     if metrics is not None:
         source = ObservedSource(source, partial(metrics.asked_source, context.service, part.name))
     if cache := features.cache:
@@ -134,7 +127,8 @@ def _part(
             max_bytes=cache.max_memory,
             headers=cache.headers,
         )
-    return (PolicySource(source, _policy(features, share)) if report else source), source
+    policed = PolicySource(source, _policy(features, share)) if report else source
+    return PlacedSource(policed, place), source
 
 
 def _policy(features: Features, share: Schema) -> MissingPolicy:

@@ -25,6 +25,7 @@ from sfs_core import (
     FeatureResult,
     FeatureSource,
     PluginConfig,
+    PluginError,
     Schema,
 )
 from sfs_core.engine.features import FeatureLookup
@@ -57,6 +58,8 @@ class Part(FeatureSource):
 
     def close(self) -> None:
         self.events.append("close")
+        if self.fails:
+            raise self.error
 
     def check(self) -> None:
         self.events.append("check")
@@ -102,7 +105,9 @@ def made(schema: Schema, rows: list[tuple[float, ...]], form: str) -> Batch:
     return Batch.from_columns(schema, [pa.array(column) for column in matrix.T], len(rows))
 
 
-async def fetched(source: JoinedSource | FeatureLookup, ids: Sequence[str], deadline: float = inf) -> FeatureResult:
+async def fetched(
+    source: JoinedSource | FeatureLookup | Part, ids: Sequence[str], deadline: float = inf
+) -> FeatureResult:
     found = source.fetch(FeatureQuery(list(ids), deadline=deadline))
     return found if isinstance(found, FeatureResult) else await found
 
@@ -210,12 +215,30 @@ def test_errors_at_the_start_and_of_checks_say_which_source_it_is() -> None:
     part.error = FeatureError("is down", where="file:3")
     with pytest.raises(FeatureError, match=r"^alice.yaml:7 features.source, file:3: is down"):
         source.open()
-    part.error = KeyError("a secret")
-    for action in (source.open, source.check):
-        with pytest.raises(
-            ConfigError, match=r"^alice.yaml:7 features.source: the feature source failed .*\(KeyError\)$"
-        ):
-            action()
+    for part.error in (KeyError("a secret"), SystemExit("a secret")):
+        for action in (source.open, source.check):
+            with pytest.raises(ConfigError, match="the feature source failed") as caught:
+                action()
+            assert str(caught.value).startswith("alice.yaml:7 features.source: ")
+            assert f"({type(part.error).__name__})" in str(caught.value)
+            assert "a secret" not in str(caught.value)
+
+
+def test_a_source_that_fails_to_close_is_told_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    source = PlacedSource(part := Part(["c0"]), "alice.yaml:7 features.source")
+    part.fails = True
+    part.error = RuntimeError("a secret")
+    source.close()
+    assert part.events == ["close"]
+    assert caplog.messages == ["alice.yaml:7 features.source: the feature source failed to close (RuntimeError)"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_source_that_would_end_the_process_only_fails(waits: bool) -> None:
+    source = Part(["c0"])
+    source.waits, source.fails, source.error = waits, True, SystemExit(3)
+    with pytest.raises(PluginError, match="fetch_rows tried to end the process"):
+        await fetched(source, ["1"])
 
 
 async def test_parts_are_under_way_at_the_same_time() -> None:

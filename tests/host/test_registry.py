@@ -162,6 +162,10 @@ def test_an_unknown_component_points_at_unusable_plugins(install):
         (("class AcmeOp(", "class Other("), "does not exist"),
         (("class AcmeOp(Operator, ", "class AcmeOp(Base, "), "is not a subclass of sfs_core.Operator"),
         (("    def compute", "    def calculate"), "does not implement compute"),
+        (
+            ("    def compute", "    async def compute"),
+            "has a coroutine function 'compute', which would be called and not awaited",
+        ),
         (('name="ACME_OP"', 'name="ACME_OPERATOR"'), "calls itself 'ACME_OPERATOR'"),
     ],
 )

@@ -69,7 +69,7 @@ class ArrowProcessing(
             result = None if self._by_rows is None else self._by_rows.run(table)
             table = self._replay(self._program, table) if result is None else result
         if len(self._output) and table.schema is not self._output:
-            raise self._error(f"the output is {table.schema}, declared is {self._output}")
+            self.require(False, f"the output is {table.schema}, declared is {self._output}")
         return table
 
     def _replay(self, program: Program, table: Batch) -> Batch:
