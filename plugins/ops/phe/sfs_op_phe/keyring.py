@@ -15,13 +15,13 @@ from gmpy2 import mpz
 from sfs_core import Cluster, GraphError
 
 from .config import PheConfig
-from .keys import DIGIT_SIZES, made_together
+from .keys import DIGIT_SIZES, as_texts, made_together
 from .masks import Mask, random_masks
-from .numbers import are_short, out_of_range
+from .numbers import MASK_BITS, are_short, out_of_range
 from .own_keys import own_keys, public_key_of
 from .stock import Stock
 from .tokens import TokenBox
-from .workers import Workers, workers_of
+from .workers import workers_of
 
 __all__ = ["Keyring", "keyring_of"]
 
@@ -118,12 +118,12 @@ class Keyring:
     @cached_property
     def own_noise(self) -> Stock[bytes]:
         """Random encryptions of zero under the own key, as texts."""
-        return self._stock(self.secret.noise_texts)
+        return self._stock(as_texts, (self.own.scheme, *self.secret.noise_recipe))
 
     @cached_property
     def their_noise(self) -> Stock[mpz]:
         """Random encryptions of zero under the peer's key."""
-        return self._stock(self.theirs.noises)
+        return self._stock(*self.theirs.noise_recipe)
 
     def state(self) -> dict[str, float]:
         """Of each stock in use: the items that it holds, those it can hold, and those made while a request waited."""
@@ -137,15 +137,19 @@ class Keyring:
     @cached_property
     def their_masks(self) -> Stock[Mask]:
         """Random masks, encrypted under the peer's key."""
-        recipe = self.theirs.to_bytes(), self.own.to_bytes(), self.own.digit_bits
-        return self._stock(lambda count, workers: made_together(random_masks, recipe, count, workers))
+        return self._stock(random_masks, (self.theirs.to_bytes(), self.own.to_bytes(), self.own.digit_bits, MASK_BITS))
 
-    def _stock(self, make: Callable[[int, Workers], list[Item]]) -> Stock[Item]:
+    def _stock(self, make: Callable[..., list[Item]], recipe: tuple[object, ...]) -> Stock[Item]:
         workers, idle = self.workers, self._idle_workers
-        on_the_spot = lambda count: make(count, workers)  # noqa: E731 - the stock must not hold this object
         if not workers.count:
-            return Stock(on_the_spot, self._stock_limit)
-        return Stock(on_the_spot, self._stock_limit, _PORTION * workers.count, lambda count: make(count, idle))
+            return Stock(lambda count: make(*recipe, count), self._stock_limit)
+        workers.prepare(make, (*recipe, 1))  # or the first request that finds too little would wait for that
+        return Stock(
+            lambda count: made_together(make, recipe, count, workers),
+            self._stock_limit,
+            _PORTION * workers.count,
+            lambda count: made_together(make, recipe, count, idle),
+        )
 
 
 def _drop_first(waiting: dict[Any, Any], most: int) -> None:

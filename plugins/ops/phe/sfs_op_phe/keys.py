@@ -172,10 +172,6 @@ class SecretKey(ABC):
         a scheme allows it. Workers are then told what they need of the secret key."""
         return made_together(*self.noise_recipe, count, workers)
 
-    def noise_texts(self, count: int, workers: Workers | None = None) -> list[bytes]:
-        """The same as texts, the form in which they stand in a matrix."""
-        return made_together(as_texts, (self.public.scheme, *self.noise_recipe), count, workers)
-
     @property
     def noise_recipe(self) -> tuple[Callable[..., list[mpz]], tuple[object, ...]]:
         """A function that makes random encryptions of zero, and its arguments but for their number."""

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from gmpy2 import mpz
 
 from .keys import PublicKey
-from .numbers import MASK_BITS
 from .schemes import read_public_key
 
 __all__ = ["Mask", "random_masks"]
@@ -29,19 +28,20 @@ class Mask(NamedTuple):
     taken_off: mpz
 
 
-def random_masks(peer_key: bytes, own_key: bytes, digit_bits: int, count: int) -> list[Mask]:
+def random_masks(peer_key: bytes, own_key: bytes, digit_bits: int, mask_bits: int, count: int) -> list[Mask]:
     """Some masks.
 
     Args:
         peer_key: the peer's public key as HEU writes it.
         own_key: this party's.
         digit_bits: of the Montgomery form.
+        mask_bits: length of the masks.
         count: how many.
     """
     peer, own = _read(peer_key, digit_bits), _read(own_key, digit_bits)
     masks = []
     for noise in peer.noises(count):
-        number = secrets.randbits(MASK_BITS)
+        number = secrets.randbits(mask_bits)
         masks.append(Mask(number, noise * peer.power(number) % peer.modulus, own.power(-number)))
     return masks
 

@@ -111,8 +111,7 @@ class PheTreeMerge(
         return self._output
 
     def make_tables(self, keyring: Keyring) -> None:
-        """Have noise made for the results, and processes ready."""
-        keyring.workers.start()
+        """Have noise made for the results."""
         self._noise = keyring.their_noise
 
     def compute(self, context: ComputeContext, selects: Sequence[Batch]) -> Batch:

@@ -44,7 +44,7 @@ class Workers:
         self._own = threading.local()
         self._started: list[_Worker] = []
         self._threads = ThreadPoolExecutor(max(count, 1), thread_name_prefix="sfs-phe-worker")
-        self._lock = threading.Lock()
+        self._lock, self._preparing = threading.Lock(), threading.Lock()
         atexit.register(self.close)
 
     def map(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -62,11 +62,11 @@ class Workers:
             raise WorkersClosedError from None
         return [future.result() for future in futures]
 
-    def start(self) -> None:
-        """Start all processes, and wait until they answer."""
+    def prepare(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Have each process call a function, so that what it needs is there: the process itself, modules, tables."""
         barrier = threading.Barrier(max(self.count, 1))
-        if self.count and not self._started:
-            futures = [self._threads.submit(self._call, abs, (1,), barrier) for _ in range(self.count)]
+        with self._preparing:  # of two that waited at the same time, each would hold threads that the other needs
+            futures = [self._threads.submit(self._call, function, arguments, barrier) for _ in range(self.count)]
             for future in futures:
                 future.result()
 

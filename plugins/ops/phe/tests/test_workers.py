@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from gmpy2 import invert, mpz, powmod
@@ -22,7 +23,7 @@ MODULUS = mpz(10**9 + 7)
 @pytest.fixture(scope="module")
 def workers():
     started = Workers(2)
-    started.start()
+    started.prepare(abs, (1,))
     yield started
     started.close()
 
@@ -40,6 +41,12 @@ def test_calls_are_answered_in_order_by_other_processes(workers):
     assert workers.map(os.getpid, [()])[0] in pids(workers)
 
 
+def test_preparing_at_the_same_time_ends(workers):
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(workers.prepare, abs, (1,)) for _ in range(40)]:
+            done.result(120)
+
+
 def test_failures_come_back_without_their_text(workers):
     with pytest.raises(ZeroDivisionError):
         workers.map(product_of_powers, [([MODULUS], [-1], MODULUS)])
@@ -50,7 +57,7 @@ def test_failures_come_back_without_their_text(workers):
 
 def test_what_a_process_cannot_do_any_more_is_done_here():
     workers = Workers(1)
-    workers.start()
+    workers.prepare(abs, (1,))
     os.kill(pids(workers)[0], signal.SIGKILL)
     assert workers.map(os.getpid, [(), ()]) == [os.getpid()] * 2
     workers.close()
@@ -58,7 +65,7 @@ def test_what_a_process_cannot_do_any_more_is_done_here():
 
 def test_processes_end_with_their_parent():
     program = (
-        "import os, signal; from sfs_op_phe.workers import Workers; w = Workers(2); w.start();"
+        "import os, signal; from sfs_op_phe.workers import Workers; w = Workers(2); w.prepare(abs, (1,));"
         "print(*[each._process.pid for each in w._started], flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
@@ -88,7 +95,7 @@ def test_sums_are_the_same_however_they_are_shared_out(workers, small, rows, num
 
 def test_idle_workers_have_the_lowest_priority(workers):
     idle = Workers(1, idle=True)
-    idle.start()
+    idle.prepare(abs, (1,))
     assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in pids(idle)] == [19]
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids(workers)} == {own}
