@@ -121,7 +121,10 @@ class _Converter:
             name = self._needed(party, "id").value
             if name in parties:
                 self._problem(party, "id", "this party is listed twice")
-            address = self._needed(party, "address")
+            if name == cluster.get("self_id", "") and not party.get("address", ""):  # nobody calls itself
+                address = party.field("address", f"127.0.0.1:{max(server.get('communication_port', 0), 1)}")
+            else:
+                address = self._needed(party, "address")
             if secure:
                 address = replace(address, value=address.value.removeprefix("http://"))
             parties[name] = address

@@ -222,7 +222,7 @@ def test_model_sources(model: dict[str, Any], expected: dict[str, Any], write: W
         ("clusterConf.selfId", "carol", ": party 'carol' is not among parties (alice, bob)"),
         ("clusterConf.parties", {}, "clusterConf.parties: a list is expected"),
         ("clusterConf.parties", [None], "clusterConf.parties[0]: an object is expected"),
-        ("clusterConf.parties", [{"id": "alice"}], "clusterConf.parties[0].address: is missing"),
+        ("clusterConf.parties", [{"id": "bob"}], "clusterConf.parties[0].address: is missing"),
         (
             "clusterConf.parties",
             [{"id": "alice", "address": "a:1"}] * 2,
@@ -286,6 +286,14 @@ def test_a_mapping_without_a_source_is_for_features_sent_along(write: Write) -> 
     assert service.features is not None
     assert service.features.source is None
     assert service.features.mapping == {"a": "b"}
+
+
+@pytest.mark.parametrize("own", [{"id": "left"}, {"id": "left", "address": ""}])
+def test_the_address_of_oneself_is_not_needed(own: dict[str, Any], write: Write) -> None:
+    serving = json.loads(FULL_REFERENCE)
+    parties = serving["clusterConf"]["parties"]
+    parties[[party["id"] for party in parties].index("left")] = own
+    assert read(write, json.dumps(serving)).config.parties["left"].address == "127.0.0.1:7200"
 
 
 def test_what_has_no_effect_is_told(write: Write) -> None:
