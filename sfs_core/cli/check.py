@@ -59,8 +59,9 @@ def _findings(loaded: LoadedConfig, connect: bool) -> Iterator[str]:
                     _connect(loaded, service, checked, pool)
                     yield f"service {service.config.service}: its feature source is up"
             except SfsError as error:
-                place = f"{loaded.file.path} service {service.config.service}"
-                error.where = f"{place}, {error.where}" if error.where else place
+                named = f"service {service.config.service}"
+                inside = error.where.removeprefix(named).removeprefix(", ")
+                error.where = f"{loaded.file.path} {named}" + f", {inside}" * bool(inside)
                 raise
 
 

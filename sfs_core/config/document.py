@@ -19,7 +19,7 @@ __all__ = ["Node", "plain", "read_document", "read_embedded", "read_text", "text
 _MOST_BYTES: Final = 1 << 20
 _MOST_VALUES: Final = 100_000
 _MOST_LEVELS: Final = 64
-_PLACEHOLDER: Final = re.compile(r"\$(\$)?\{(?:(env|file):)?([^{}]*)\}")
+_PLACEHOLDER: Final = re.compile(r"\$(\$)?\{(?:(env|file):)?([^{}]*)(?:\}|\Z)")
 _SURROGATES: Final = re.compile(r"(\\\\)|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 # Raw characters that JSON texts may hold and YAML's may not, or only as line breaks. Tabs only separate in JSON.
 _JSON_ONLY: Final = {
@@ -168,13 +168,24 @@ def _unparsable(path: Path, error: yaml.YAMLError, text: str) -> ConfigError:
     mark: Any = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
     where = f"{path}:{mark.line + 1}" if mark else str(path)
-    line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
+    lines = text.splitlines()[max(mark.line - 1, 0) : mark.line + 1] if mark else []
     return ConfigError(
         f"it is neither YAML nor JSON: {_QUOTED.sub('…', str(problem))}",
         code=ErrorCode.DESERIALIZE_FAILED,
         where=where,
-        hint="inside {} and [], placeholders need quotes: '${env:NAME}'" if "${" in line else "",
+        hint=_advice(lines),
     )
+
+
+def _advice(lines: Sequence[str]) -> str:
+    """What is often wrong where a line cannot be parsed; `lines` are that and the one before."""
+    if any("\t" in line[: len(line) - len(line.lstrip())] for line in lines):
+        return "indent with spaces: YAML takes no tabs there"
+    if any("\u00a0" in line for line in lines):
+        return "a no-break space stands here or in the line before, which looks like a space and is none"
+    if any("${" in line for line in lines[-1:]):
+        return "inside {} and [], placeholders need quotes: '${env:NAME}'"
+    return "options of one block begin in the same column; a text with ': ' or ' #' in it needs quotes"
 
 
 class _Reader:
@@ -285,6 +296,8 @@ class _Reader:
         escaped, kind, name = match.groups()
         if escaped:
             return match[0][1:]
+        if not match[0].endswith("}"):
+            kind = None
         try:
             value = _variable(name) if kind == "env" else self._content(name) if kind == "file" else None
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -464,9 +465,12 @@ def _explained(error: Any) -> tuple[str, str]:
         return f"a text of the form {error['ctx']['pattern']} is expected", ""
     if kind == "too_short":
         return f"at least {error['ctx']['min_length']} are expected", ""
-    message: str = error["msg"]
-    message = message.removeprefix("Input should be ").replace("valid integer", "whole number").replace("valid ", "")
-    return message.partition(", unable to parse")[0] + " is expected" * message.startswith(("a ", "an ")), ""
+    said, is_expected, expected = error["msg"].partition("Input should be ")
+    if not is_expected:
+        return said, ""
+    expected = re.split(", unable to parse|, got ", expected)[0]
+    expected = expected.replace("valid integer", "whole number").replace("valid ", "")
+    return f"{'a value ' if expected.startswith(('less ', 'greater ')) else ''}{expected} is expected", ""
 
 
 def _model_at(model: type[BaseModel], path: Place) -> type[BaseModel]:

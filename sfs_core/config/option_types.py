@@ -21,7 +21,7 @@ _UNITS: Final = {"ms": 1e-3, "s": 1.0, None: 1.0, "min": 60.0}
 
 def _safe_id(value: str) -> str:
     if not _SAFE_ID.fullmatch(value) or not value.isprintable():
-        raise ValueError("at most 128 characters, none of them a slash, and no dot or space at the beginning")
+        raise ValueError("1 to 128 characters are expected, none of them a slash, and no dot or space at the beginning")
     return value
 
 

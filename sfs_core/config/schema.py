@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sfs_core.config.address import read_address, read_replicas
 from sfs_core.config.callers import AuthenticatorChoice, Callers
@@ -476,10 +484,16 @@ class ServerConfig(_Section):
     bulk_scoring: BulkScoring | None = None
     """Turns bulk scoring on; needs a `streaming` or `mock` feature source."""
 
+    @field_validator("parties")
+    @classmethod
+    def _with_this_party(cls, parties: dict[str, Peer], info: ValidationInfo) -> dict[str, Peer]:
+        party = info.data.get("party")  # absent where it is wrong itself
+        if party is not None and party not in parties:
+            raise ValueError(f"party {party!r} is not among parties ({', '.join(parties)})")
+        return parties
+
     @model_validator(mode="after")
     def _consistent(self) -> ServerConfig:
-        if self.party not in self.parties:
-            raise ValueError(f"party {self.party!r} is not among parties ({', '.join(self.parties)})")
         if self.bulk_scoring and self.bulk_scoring.requester not in self.parties:
             raise ValueError(f"bulk_scoring.requester is not among parties ({', '.join(self.parties)})")
         if self.bulk_scoring and any(service.features and service.features.cache for service in self.services):

@@ -109,7 +109,7 @@ def test_a_plugin_s_id_stands_for_all_of_its_operators(loaded: Load) -> None:
     ("operators", "told"),
     [
         ("{acme: {dept: 5}}", "acme.dept: there is no such option (hint: did you mean 'depth'?)"),
-        ("{ACME_ONE: {depth: 0}}", "ACME_ONE.depth: greater than or equal to 1"),
+        ("{ACME_ONE: {depth: 0}}", "ACME_ONE.depth: a value greater than or equal to 1"),
         ("{MIXED_TWO: {}}", "MIXED_TWO.width: is missing"),
         ("{ACME_TWO_PLAIN: {x: 1}}", "ACME_TWO_PLAIN.x: there is no such option (hint: known: none)"),
         ("{acme: 5}", "acme: "),

@@ -24,11 +24,17 @@ def problems_of(path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("party: alice", "party: carol", "1: party 'carol' is not among parties (alice, bob)"),
+        ("party: alice", "party: carol", "4 parties: party 'carol' is not among parties (alice, bob)"),
         ("party: alice\n", "", "1 party: is missing"),
+        (
+            "party: alice",
+            "party: '${env:PARTY'",
+            "2 party: a placeholder is expected to be ${env:NAME} or ${file:PATH}",
+        ),
+        ("9010", "1.5", "3 listen.service: a whole number is expected"),
         ("party: alice", "prty: alice", "2 prty: there is no such option (hint: did you mean 'party'?)"),
         ("party: alice", "party: 7", "2 party: a text is expected (hint: put it in quotes)"),
-        ("party: alice", "party: a/b", "2 party: at most 128 characters, none of them a slash"),
+        ("party: alice", "party: a/b", "2 party: 1 to 128 characters are expected, none of them a slash"),
         ("party: alice", "party: alice\nparty: bob", "3 party: is given twice, first in line 2"),
         ("party: alice", "party: !!python/name:os.system", "2 party: a value that begins with ! is not read (hint"),
         ("party: alice", "party: ${env:NO_SUCH}", "2 party: environment variable 'NO_SUCH' is not set"),
@@ -43,7 +49,7 @@ def problems_of(path: Path) -> list[str]:
         ("service: demo", "", "5 service: is missing"),
         ("service: demo", "service: 2024", "1 service: a text is expected"),
         ("9010", "true", "3 listen.service: a number is expected"),
-        ("9010", "70000", "3 listen.service: less than or equal to 65535"),
+        ("9010", "70000", "3 listen.service: a value less than or equal to 65535 is expected"),
         ("9010", ".nan", "3 listen.service: a finite number"),
         ("9010", "12:30:45", "3 listen.service: a whole number is expected"),
         ("9010", "9110", "3 listen: service, grpc, communication, metrics and health need different ports"),
@@ -81,7 +87,7 @@ def problems_of(path: Path) -> list[str]:
         (
             "party: alice",
             "party: alice\nlink: {retry: {retries: -1}}",
-            "3 link.retry.retries: greater than or equal to 0",
+            "3 link.retry.retries: a value greater than or equal to 0",
         ),
         (
             "party: alice",
@@ -130,6 +136,21 @@ def test_files_that_cannot_be_read(content: str | bytes, message: str, write: Wr
     assert caught.value.message.startswith(message)
     assert caught.value.where.startswith(str(path))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("a:\n\tb: 1\n", "indent with spaces"),
+        ("a: 1\nb:\u00a02\nc: 3\n", "a no-break space"),
+        ("a: [${env:X}]\n", "inside {} and [], placeholders need quotes"),
+        ("a:\n   b: 1\n  c: 2\n", "options of one block begin in the same column"),
+    ],
+)
+def test_lines_that_cannot_be_parsed_come_with_advice(content: str, hint: str, write: Write) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(content))
+    assert caught.value.hint.startswith(hint)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
