@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -42,7 +42,7 @@ class FeatureField(msgspec.Struct, forbid_unknown_fields=True):
 class FeatureValue(msgspec.Struct, forbid_unknown_fields=True):
     """The values, in the list that fits `FeatureField.type`."""
 
-    i32s: list[int] = []
+    i32s: list[Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]] = []
     i64s: list[int] = []
     fs: list[float] = []
     ds: list[float] = []
@@ -124,7 +124,7 @@ def batch_of_features(
         widen: whether FIELD_INT32 will do for FIELD_INT64, and FIELD_INT32 and FIELD_FLOAT for FIELD_DOUBLE.
 
     Raises:
-        FeatureError: a feature is missing (code 2), has an unknown type (2) or one that does not fit (3), another
+        FeatureError: a feature is missing (code 2), has an unknown type (2) or one that does not fit (3; bools 2), another
             number of rows (7), or a value out of the type's range (7; names row index, never the value).
     """
     by_name: dict[str, Feature] = {}
@@ -189,7 +189,10 @@ def _typed_list(feature: Feature) -> list[Any]:
 def _values(feature: Feature, name: str, arrow_type: Any, wanted: str, widen: bool) -> list[Any]:
     if feature.field.type != wanted and (found := _type_name(feature)) != wanted:
         if not widen or found not in _WIDENED.get(wanted, ()):
-            raise FeatureError(f"feature {name!r} is {found}, {wanted} is needed for {arrow_type}")
+            code = (
+                ErrorCode.UNEXPECTED_ERROR if found == "FIELD_BOOL" else ErrorCode.INVALID_ARGUMENT
+            )  # as the reference
+            raise FeatureError(f"feature {name!r} is {found}, {wanted} is needed for {arrow_type}", code=code)
         narrow = _column(_typed_list(feature), name, _WIDENED[wanted][found])
         widened: list[Any] = (narrow.astype(np.float64) if wanted == "FIELD_DOUBLE" else narrow).tolist()
         return widened

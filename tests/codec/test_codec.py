@@ -120,6 +120,7 @@ def test_features_become_columns_of_the_wanted_types() -> None:
     [
         (_feature("other", "FIELD_INT32", i32s=[1]), 2, "'a' is missing"),
         (_feature("a", "FIELD_INT64", i64s=[1]), 3, "FIELD_INT32 is needed"),
+        (_feature("a", "FIELD_BOOL", bs=[True]), 2, "FIELD_INT32 is needed"),
         (_feature("a", 0), 2, "unknown field type"),
         (_feature("a", "FIELD_NONSENSE"), 2, "unknown field type"),
         (_feature("a", "FIELD_INT32", i32s=[1, 300]), 7, "row 1: the value is out of range"),

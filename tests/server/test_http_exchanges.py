@@ -264,6 +264,7 @@ def test_a_scalar_of_the_wrong_type_is_named(cluster: Cluster, body: dict[str, A
         (b'{"fs_params": {"canary is no party, but free text of 33 or more": 5}}', ["fs_params.<entry 0>"]),
         (b'{"predefined_features": {}}', ["predefined_features", "list"]),
         (b'{"predefined_features": [{"value": {"ds": ["canary"]}}]}', ["predefined_features[0].value.ds[0]"]),
+        (b'{"predefined_features": [{"value": {"i32s": [2147483648]}}]}', ["predefined_features[0].value.i32s[0]"]),
     ],
 )
 def test_a_body_of_another_shape_is_a_bad_request(cluster: Cluster, body: bytes, parts: list[str]) -> None:
