@@ -124,8 +124,8 @@ def batch_of_features(
         widen: whether FIELD_INT32 will do for FIELD_INT64, and FIELD_INT32 and FIELD_FLOAT for FIELD_DOUBLE.
 
     Raises:
-        FeatureError: a feature is missing (code 2), has an unknown type (2) or one that does not fit (3; bools 2), another
-            number of rows (7), or a value out of the type's range (7; names row index, never the value).
+        FeatureError: a feature is missing (code 2), has an unknown type (2) or one that does not fit (3; bools 2),
+            another number of rows (7), or a value out of the type's range (7; names row index, never the value).
     """
     by_name: dict[str, Feature] = {}
     for feature in features:
