@@ -18,6 +18,8 @@ M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 RETRIES_AT_ONCE: Final = 10.0
 """Retries that may be made beyond the policy's budget, or as many as it has for one call."""
+_TICK: Final = 0.001
+"""Seconds by which an event loop's timers may be early."""
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -50,8 +52,8 @@ class OutgoingCall(asyncio.Future[Any]):
         "read",
         "request",
         "response_type",
+        "seconds",
         "service",
-        "timer",
     )
 
     def __init__(
@@ -64,7 +66,7 @@ class OutgoingCall(asyncio.Future[Any]):
         read: Callable[[Any], Any] | None,
         headers: Mapping[str, str],
         loop: asyncio.AbstractEventLoop,
-        deadline: float,
+        seconds: float,
     ) -> None:
         super().__init__(loop=loop)
         self.channel = channel
@@ -74,9 +76,9 @@ class OutgoingCall(asyncio.Future[Any]):
         self.response_type = response_type
         self.read = read
         self.headers = headers
-        self.deadline = deadline
+        self.seconds = seconds
+        self.deadline = loop.time() + max(seconds, 0)
         self.failures = 0
-        self.timer: asyncio.TimerHandle | None = None
         self.key: Any = None
         """Whatever the transport finds the call by while it is under way."""
 
@@ -105,6 +107,8 @@ class Channel(ABC):
         self._most_retries_left = max(RETRIES_AT_ONCE, retry.retries)
         self._retries_left = self._most_retries_left
         self._closed = False
+        self._unanswered: set[OutgoingCall] = set()
+        self._expiry: asyncio.TimerHandle | None = None
 
     def call(
         self,
@@ -133,13 +137,14 @@ class Channel(ABC):
             Failures are `PeerError`s (code 4) that name the peer, and the errors of `read`.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        call = OutgoingCall(self, service, method, request, response_type, read, headers, loop, deadline)
+        call = OutgoingCall(self, service, method, request, response_type, read, headers, loop, timeout)
         if self._closed:
             call.set_exception(TransportError(f"the channel to peer {self.party!r} is closed", FailureKind.FINAL))
             return call
         self._retries_left = min(self._retries_left + self._retry.budget, self._most_retries_left)
-        call.timer = loop.call_later(max(timeout, 0), self._expire, call, timeout)
+        self._unanswered.add(call)
+        if self._expiry is None or call.deadline < self._expiry.when():
+            self._expire_at(loop, call.deadline)
         self._send(call)
         return call
 
@@ -147,10 +152,12 @@ class Channel(ABC):
         """Fail what is under way, close connections; further calls fail."""
         self._closed = True
         await self._disconnect()
+        if self._expiry is not None:
+            self._expiry.cancel()
 
     def left(self, call: OutgoingCall) -> None:
         """The caller has cancelled the call; for `OutgoingCall`."""
-        self._stop_timer(call)
+        self._unanswered.discard(call)
         self._drop(call)
 
     # ----------------------------------------------------------- for transports
@@ -167,7 +174,7 @@ class Channel(ABC):
         """Close connections and fail their calls."""
 
     def _succeed(self, call: OutgoingCall, answer: Message) -> None:
-        self._stop_timer(call)
+        self._unanswered.discard(call)
         if call.done():
             return
         try:
@@ -180,12 +187,12 @@ class Channel(ABC):
     def _fail(self, call: OutgoingCall, error: TransportError) -> None:
         """End the call with an error, unless it is to be tried again."""
         if call.done():
-            self._stop_timer(call)
+            self._unanswered.discard(call)
             return
         call.failures += 1
         wait = None if self._closed else self._retry.wait_before(call.failures, error.kind)
         if wait is None or self._retries_left < 1:
-            self._stop_timer(call)
+            self._unanswered.discard(call)
             call.set_exception(error)
             return
         self._retries_left -= 1
@@ -199,16 +206,23 @@ class Channel(ABC):
         elif not call.done():
             self._send(call)
 
-    def _expire(self, call: OutgoingCall, seconds: float) -> None:
-        self._drop(call)
-        if not call.done():
-            text = f"peer {self.party!r} did not answer within {seconds:g} s"
-            call.set_exception(TransportError(text, FailureKind.FINAL))
+    def _expire_at(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        """One timer is enough: most calls are over long before their time is, and those that follow have more."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = loop.call_at(when, self._expire, loop)
 
-    @staticmethod
-    def _stop_timer(call: OutgoingCall) -> None:
-        if call.timer is not None:
-            call.timer.cancel()
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._expiry = None
+        now = loop.time() + _TICK
+        for call in [call for call in self._unanswered if call.deadline <= now]:
+            self._unanswered.discard(call)
+            self._drop(call)
+            if not call.done():
+                text = f"peer {self.party!r} did not answer within {call.seconds:g} s"
+                call.set_exception(TransportError(text, FailureKind.FINAL))
+        if self._unanswered:
+            self._expire_at(loop, min(call.deadline for call in self._unanswered))
 
     def _error(self, text: str, kind: FailureKind) -> TransportError:
         """`text` follows the peer's name."""
