@@ -44,7 +44,9 @@ class OneRowStreams:
         """The stream of a batch; None where it is no such table."""
         if batch.num_rows != 1 or not batch.has_rows or not _fits(batch.schema):
             return None
-        values = [value if type(value) is bytes else value.encode() for value in batch.rows()[0]]
+        values = [value.encode() if type(value) is str else value for value in batch.rows()[0]]
+        if any(type(value) is not bytes for value in values):
+            return None
         return self._form(batch.schema).write(values)
 
     def read(self, data: bytes) -> Batch | None:
