@@ -83,6 +83,10 @@ class HttpConnection(Connection):
     def takes_more(self) -> bool:
         return len(self._exchanges) < _MOST_WAITING
 
+    @property
+    def lingers(self) -> bool:
+        return not self._ended
+
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         for exchange in list(self._exchanges):

@@ -24,7 +24,7 @@ __all__ = ["Limits", "Listener"]
 _log = logging.getLogger("sfs.link")
 
 LINGER_SECONDS: Final = 0.2
-"""How long those that keep a connection are told that their calls were not run, before it is closed."""
+"""How long those that keep a connection are told that further calls were not run, before it is closed."""
 
 
 class Listener:
@@ -134,7 +134,8 @@ class Listener:
     async def stop(self, grace: float) -> None:
         """Accept nothing more, finish running calls within `grace` seconds, close all connections.
 
-        Over `baidu_std`, whose clients keep a connection, those that call once more are told that it was not run.
+        Clients that keep a connection and call once more are told that it was not run: closed at once, a connection
+        would take calls along that are on their way, and nobody would know whether they ran.
         """
         if self._server is None or self._state is None or self._grpc is None:
             return

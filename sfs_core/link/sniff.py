@@ -61,6 +61,10 @@ class Sniffer(Connection):
         self._seen = b""
         self.set_deadline(state.limits.header_timeout)
 
+    @property
+    def lingers(self) -> bool:
+        return True  # its first request may be under way
+
     def data_received(self, data: bytes) -> None:
         self._seen = (self._seen + data).lstrip(b"\r\n")  # HTTP ignores empty lines before a request
         protocol = recognise(self._seen)

@@ -298,7 +298,7 @@ def test_more_calls_than_allowed(run):
     run(main())
 
 
-def test_stopping_finishes_calls_and_closes_idle_connections_at_once(run):
+def test_stopping_finishes_calls_and_says_over_idle_connections_that_nothing_more_is_run(run):
     async def main() -> None:
         held = Held()
         async with listening(Held=held) as listener:
@@ -309,8 +309,12 @@ def test_stopping_finishes_calls_and_closes_idle_connections_at_once(run):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(post("last", "/ModelService/Held"))
             await held.arrived(1)
-            stopping = asyncio.ensure_future(listener.stop(5))
-            assert await idle_reader.read() == b""
+            stopping = asyncio.ensure_future(listener.stop(60))
+            await asyncio.sleep(0)
+            idle_writer.write(post())
+            refused = await idle_reader.read()
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            assert b"x-bd-error-code: 2003\r\n" in refused
             with pytest.raises(ConnectionRefusedError):
                 await asyncio.open_connection("127.0.0.1", port)
             assert not stopping.done()
