@@ -1,10 +1,11 @@
-"""Ten documents of Kuscia, made from the reference's tables of fields, and its own kind of example: each is served."""
+"""Documents of Kuscia, made from the reference's tables of fields, and its own kind of example: each is served."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ import pytest
 
 from sfs_core.config.loader import load
 from sfs_core.server.app import Server
+from tests.support.certificates import Certificates, unchecked_client
 from tests.support.clusters import ClusterFiles, exchange, linear_files
 from tests.support.kuscia import document, party_config
 from tests.support.processes import free_ports
@@ -109,6 +111,8 @@ DOCUMENTS: dict[str, Json] = {
     "retries over baidu_std": {
         "alice": {"channelDesc": {"protocol": "baidu_std", "retryPolicyConfig": {"maxRetryCount": 5}}}
     },
+    "TLS": {"tls": True},
+    "numbers as texts, defaults left out": {"terse": True},
 }
 
 
@@ -135,6 +139,32 @@ def alice_config(case: Json, files: ClusterFiles, web: str) -> tuple[Json, Json]
     return config, more
 
 
+def add_tls(config: Json, party: str, certificates: Certificates) -> None:
+    """Have a party's entry name its certificate, for what it serves and what it calls."""
+    files = certificates.files(party)
+    tls = {
+        "certificatePath": str(files.certificate_file),
+        "privateKeyPath": str(files.key_file),
+        "caFilePath": str(files.ca_file),
+    }
+    config["serverConfig"] = {**config["serverConfig"], "tlsConfig": tls}
+    config["channelDesc"] = {**config["channelDesc"], "tlsConfig": tls}
+
+
+def terse(text: dict[str, str]) -> dict[str, str]:
+    """The document as protobuf's JSON may write it, too: integers as texts, and nothing that is a default."""
+    cluster, ports = json.loads(text["cluster_def"]), json.loads(text["allocated_ports"])["ports"]
+    own = cluster.pop("selfPartyIdx")
+    del cluster["selfEndpointIdx"]
+    if own:
+        cluster["selfPartyIdx"] = str(own)
+    for party in cluster["parties"]:
+        del party["role"]
+    least = [{"name": port["name"], "port": str(port["port"])} for port in ports]
+    kept = {name: part for name, part in text.items() if part}
+    return kept | {"cluster_def": json.dumps(cluster), "allocated_ports": json.dumps({"ports": least})}
+
+
 def loopback(path: Path, cache: Path) -> Server:
     """The server that a document describes, for this machine only: Kuscia's are for all."""
     loaded = load(path)
@@ -142,29 +172,30 @@ def loopback(path: Path, cache: Path) -> Server:
     return Server(loaded.changed(listen=listen, cache=cache))
 
 
-async def scores(servers: Mapping[str, Server]) -> dict[str, list[float]]:
-    """What each party answers that callers may ask."""
+async def scores(servers: Mapping[str, Server], tls: ssl.SSLContext | None = None) -> dict[str, list[float]]:
+    """What each party answers that callers may ask, over TLS with a context."""
     try:
         await asyncio.gather(*(server.start() for server in servers.values()))
         body = {"fs_params": {party: {"query_datas": IDS} for party in servers}}
         asked = {party: server.service_port for party, server in servers.items() if server.service_port is not None}
         return {
-            party: await asyncio.to_thread(ask, port, servers[party].services[0], body) for party, port in asked.items()
+            party: await asyncio.to_thread(ask, port, servers[party].services[0], body, tls)
+            for party, port in asked.items()
         }
     finally:
         await asyncio.gather(*(server.stop(grace=0) for server in servers.values()))
 
 
-def ask(port: int, service: str, body: Json) -> list[float]:
+def ask(port: int, service: str, body: Json, tls: ssl.SSLContext | None) -> list[float]:
     body = body | {"service_spec": {"id": service}}
     headers = {"Content-Type": "application/json"}
-    answer = exchange(port, "/PredictionService/Predict", json.dumps(body).encode(), headers=headers)
+    answer = exchange(port, "/PredictionService/Predict", json.dumps(body).encode(), headers=headers, tls=tls)
     return [result["scores"][0]["value"] for result in answer.json()["results"]]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 async def test_a_document_is_served_as_it_is(
-    name: str, files: Mapping[int, ClusterFiles], web: str, tmp_path: Path
+    name: str, files: Mapping[int, ClusterFiles], web: str, tmp_path: Path, certificates: Certificates
 ) -> None:
     case = DOCUMENTS[name]
     count = case.get("parties", 2)
@@ -173,6 +204,9 @@ async def test_a_document_is_served_as_it_is(
     alice, more = alice_config(case, own_files, web)
     configs = {party: party_config(package(own_files, party), **csv(own_files, party)) for party in parties}
     configs["alice"] |= alice
+    if case.get("tls"):
+        for party in parties:
+            add_tls(configs[party], party, certificates)
     servers = {}
     for own, party in enumerate(parties):
         named = zip((*LEAST, "internal", "brpc-builtin"), ports[party], strict=True)
@@ -185,9 +219,9 @@ async def test_a_document_is_served_as_it_is(
             ports={what: port for what, port in named if what in case.get("ports", (what,))},
             **more,
         )
-        path.write_text(json.dumps(text))
+        path.write_text(json.dumps(terse(text) if case.get("terse") else text))
         servers[party] = loopback(path, tmp_path / "cache")
-    answers = await scores(servers)
+    answers = await scores(servers, unchecked_client(certificates.files("counter")) if case.get("tls") else None)
     assert list(answers) == case.get("predictors", parties)
     for found in answers.values():
         assert found == SCORES[count] or (name == "mock" and len(found) == len(IDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import http.client
 import json
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,9 +158,12 @@ def exchange(
     *,
     method: str = "POST",
     headers: Mapping[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """One HTTP exchange with a port of this machine; headers are as given, no content type is added."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    if tls is not None:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=tls)
     try:
         connection.request(method, path, body or None, dict(headers or {}))
         response = connection.getresponse()
