@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/chaos.py [--seconds 600]
 
-Peers lie, hang, die and end; replicas of the asked party, the feature source, the disk for logs and the clocks fail.
+Peers lie, hang, die and end, as do their workers; replicas of the asked party, the feature source, the disk for logs
+and the clocks fail.
 Prints a line for every kind of fault. Exits with 1 if an answer was wrong, came too late, was lost or came twice, if a
 process died that nobody killed, or if memory of the asked party grew by more than 10 % after the first round.
 """
@@ -22,9 +23,18 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sfs_core.client.load.generator import Samples
-from tests.support.chaos import PEER_DEATHS, PEER_FAULTS, REPLICA_DEATHS, SURROUNDINGS, Chaos, Fault, chaos
+from tests.support.chaos import (
+    PEER_DEATHS,
+    PEER_FAULTS,
+    REPLICA_DEATHS,
+    SURROUNDINGS,
+    WORKER_DEATHS,
+    Chaos,
+    Fault,
+    chaos,
+)
 
-FAULTS = (*PEER_FAULTS, *PEER_DEATHS, *REPLICA_DEATHS, *SURROUNDINGS)
+FAULTS = (*PEER_FAULTS, *PEER_DEATHS, *WORKER_DEATHS, *REPLICA_DEATHS, *SURROUNDINGS)
 GROWTH = 1.1
 BETWEEN = 400
 """Requests between two faults."""

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import json
 import math
+import os
 import resource
 import signal
 import socket
@@ -209,6 +210,16 @@ class Chaos:
                 limit = 0 if full else resource.RLIM_INFINITY
                 resource.prlimit(party.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
+    def workers(self) -> list[int]:
+        """Process ids of bob's workers, the oldest first."""
+        supervisor = self.parties["bob"].process.pid
+        return [int(pid) for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()]
+
+    def restore_workers(self) -> None:
+        """Until both of bob's workers serve."""
+        health = self.files.configs["bob"]["listen"]["health"]
+        wait_for(lambda: exchange(health, "/ready", method="GET").status == 200, "both workers serve")
+
     @contextlib.contextmanager
     def second_alice(self) -> Iterator[None]:
         """Meanwhile a second alice tries to start at the same ports, and says why she cannot."""
@@ -287,7 +298,7 @@ class Chaos:
 
 @contextlib.contextmanager
 def chaos(folder: Path, *, replicas: int = 1) -> Iterator[Chaos]:
-    """Alice and bob, ready, with so many replicas of each."""
+    """Alice and bob, ready, with so many replicas of each; of two, the first of bob's has two workers."""
     columns = {
         party: {f"{party[0]}{j}": [float(i * (j + 1)) for i in range(len(IDS))] for j in range(3)} for party in PARTIES
     }
@@ -314,6 +325,9 @@ def chaos(folder: Path, *, replicas: int = 1) -> Iterator[Chaos]:
         }
         config["logging"]["max_file_bytes"] = 1 << 20
     extra = _add_replicas(files) if replicas == 2 else []
+    if extra:
+        files.configs["bob"]["workers"] = 2
+        files.configs["bob"]["listen"]["health"] = free_ports(1)[0]
     relay = FaultyRelay(extra[-1][1]["listen"]["communication"] if extra else files.communication_port("bob"))
     files.configs["alice"]["parties"]["bob"] = [
         f"127.0.0.1:{port}" for port in ([files.communication_port("bob"), relay.port] if extra else [relay.port])
@@ -429,6 +443,18 @@ PEER_DEATHS: Final = (
     Fault("SIGTERM of bob", lambda chaos: chaos.parties["bob"].stop(), _restart("bob"), NO_PROBLEM),
 )
 """With two replicas."""
+WORKER_DEATHS: Final = (
+    Fault(
+        "SIGSTOP of a worker of bob",
+        lambda chaos: os.kill(chaos.workers()[0], signal.SIGSTOP),
+        lambda chaos: os.kill(chaos.workers()[0], signal.SIGCONT),
+    ),
+    Fault(
+        "kill -9 of a worker of bob",
+        lambda chaos: os.kill(chaos.workers()[0], signal.SIGKILL),
+        Chaos.restore_workers,
+    ),
+)
 REPLICA_DEATHS: Final = (
     Fault("kill -9 of alice2", lambda chaos: chaos.parties["alice2"].kill(), _restart("alice2"), NO_PROBLEM),
     Fault("SIGTERM of alice2", lambda chaos: chaos.parties["alice2"].stop(), _restart("alice2"), NO_PROBLEM),
