@@ -356,7 +356,11 @@ class Server:
             self.ready.clear()
             self._registry.notify_server_stopping(self)
             for listener in opened:
-                await listener.retire()
+                if listener is self._communication:
+                    # Peers keep their connections: they would connect anew here, and meet the port's closing.
+                    await listener.set_serving(False)
+                else:
+                    await listener.retire()
             await asyncio.sleep(shutdown.notice)
         for listener in opened:
             await listener.stop(shutdown.grace if grace is None else grace)
