@@ -289,7 +289,7 @@ class Operator(ABC):
         if definition.exact_version and node.op_version != definition.version:
             raise self.__error(f"op_version {node.op_version!r} is not served", hint=f"needed: {definition.version}")
         for attribute in definition.attributes:
-            setattr(self, attribute.name, self.__attribute_value(attribute))
+            setattr(self, attribute.name, self._attribute_value(attribute))
         try:
             self.setup()
         except GraphError as error:
@@ -307,7 +307,7 @@ class Operator(ABC):
                 hint=f"give them as `operators: {{{self.definition.name}: {{…}}}}`",
             ) from None
 
-    def __attribute_value(self, attribute: Attribute) -> Any:
+    def _attribute_value(self, attribute: Attribute) -> Any:
         found = self.node.attributes.get(attribute.name)
         if found is None:
             if attribute.default is MISSING:
