@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 
 from sfs_core.errors import RequestError
 
-__all__ = ["BodyError", "from_json", "to_json"]
+__all__ = ["BodyError", "as_integer", "from_json", "to_json"]
 
 Field = Any  # FieldDescriptor; its type stubs call every member optional
 _INTEGERS: Final[dict[int, tuple[int, int]]] = {
@@ -32,6 +32,8 @@ _INTEGERS: Final[dict[int, tuple[int, int]]] = {
 }
 _WIDE: Final = (FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64)
 _FLOATS: Final = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
+_EXACT: Final = 1 << 53
+"""Up to here a float says which integer was written."""
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 """Map keys that errors may quote: party ids are of this form; anything longer or stranger is counted instead."""
 _SPECIAL_FLOATS: Final = {"nan": math.nan, "infinity": math.inf, "-infinity": -math.inf}
@@ -159,9 +161,18 @@ def _integer(kind: int, value: Any, where: str) -> int:
             value = int(value) if len(value) <= 20 else None
         except ValueError:
             value = None
+    value = as_integer(value)
     least, most = _INTEGERS[kind]
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise RequestError(f"{_named(where)}: an integer from {least} to {most} is expected, not {_kind(value)}")
+    return value
+
+
+def as_integer(value: Any) -> Any:
+    """The integer for one that is written with a fraction or an exponent, as JSON allows (5.0); anything else as it is,
+    among them numbers so large that a float may stand for several."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
     return value
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from sfs_core.codec.dialect import as_integer
 from sfs_core.codec.features import VALUE_LISTS, Feature, FeatureField, FeatureValue
 from sfs_core.codec.prediction import FeatureParam, PredictRequest
 from sfs_core.errors import RequestError
@@ -27,6 +28,7 @@ _FIELD_TYPES: Final = {
     "FP64": "FIELD_DOUBLE",
     "BYTES": "FIELD_STRING",
 }
+_INTEGERS: Final = ("FIELD_INT32", "FIELD_INT64")
 DATATYPES: Final = tuple(_FIELD_TYPES)
 """The datatypes that are read."""
 
@@ -35,7 +37,7 @@ class InputTensor(msgspec.Struct):
     """Ids of a party, or values of a feature: one per row, shape [rows] or [rows, 1]."""
 
     name: str
-    shape: list[int]
+    shape: list[int | float]
     datatype: str
     data: list[Any]
     parameters: dict[str, Any] = {}
@@ -100,7 +102,7 @@ def predict_request(request: InferRequest, service: str, parties: Collection[str
 
 
 def _values(tensor: InputTensor, where: str) -> list[Any]:
-    rows, *width = tensor.shape or [0]
+    rows, *width = tensor.shape or [0]  # 2.0 is an integer, too
     if any(each != 1 for each in width):
         raise RequestError("[rows] or [rows, 1] is expected", where=f"{where}.shape")
     values = tensor.data
@@ -114,6 +116,8 @@ def _values(tensor: InputTensor, where: str) -> list[Any]:
 
 def _feature(name: str, kind: str, values: list[Any], where: str) -> Feature:
     field = VALUE_LISTS[kind]
+    if kind in _INTEGERS:
+        values = [as_integer(value) for value in values]
     held = _checked({field: values}, FeatureValue, where)
     return Feature(FeatureField(name, kind), held)
 

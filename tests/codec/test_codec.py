@@ -239,6 +239,21 @@ def test_wrong_bodies_name_the_field(body: bytes, kind: type[SfsError], text: st
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize("text", ["5", "5.0", "5e0", "-0.0", "9007199254740992.0", "-9007199254740992.0"])
+def test_integers_may_have_a_fraction_of_zero(text: str) -> None:
+    kind = {"name": "a", "type": "FIELD_INT64"}
+    body = json.dumps({"predefined_features": [{"field": kind, "value": {"i64s": [0.5]}}]}).replace("0.5", text)
+    assert prediction.decode_json(body.encode()).predefined_features[0].value.i64s == [int(float(text))]
+
+
+@pytest.mark.parametrize("text", ["5.5", "9007199254740994.0", "1e300", "NaN", "true"])
+def test_numbers_that_are_no_integers_or_may_be_several(text: str) -> None:
+    kind = {"name": "a", "type": "FIELD_INT64"}
+    body = json.dumps({"predefined_features": [{"field": kind, "value": {"i64s": [0.5]}}]}).replace("0.5", text)
+    with pytest.raises(BodyError, match=r"i64s\[0\]': an integer from"):
+        prediction.decode_json(body.encode())
+
+
 def test_answers_are_printed_as_the_reference_prints_them() -> None:
     scores = Batch.from_rows(Schema([("pred_y", pa.float64())]), [(560.9414369851589,), (0.0,)])
     assert prediction.encode_json(prediction.PredictReply("glm", scores)) == (

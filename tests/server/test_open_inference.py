@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import random
 import re
 import subprocess
 import sys
@@ -68,9 +70,13 @@ def test_scores_in_tensors(cluster: ClusterFiles) -> None:
 
 
 def test_features_sent_along(cluster: ClusterFiles) -> None:
-    age = {"name": "age", "shape": [2], "datatype": "FP64", "data": [10, 20.5]}
-    answer = infer(cluster, {"inputs": [age, ids("bob", IDS)]})
-    assert answer.json()["outputs"][0]["data"] == [12.5, 24.0]
+    for shape in ([2], [2.0]):
+        age = {"name": "age", "shape": shape, "datatype": "FP64", "data": [10, 20.5]}
+        answer = infer(cluster, {"inputs": [age, ids("bob", IDS)]})
+        assert answer.json()["outputs"][0]["data"] == [12.5, 24.0]
+    whole = {"name": "age", "shape": [1], "datatype": "INT32", "data": [10.0]}
+    assert "FIELD_DOUBLE is needed" in infer(cluster, {"inputs": [whole, ids("bob", ["a"])]}).json()["error"]
+    assert "not of the tensor's datatype" in infer(cluster, {"inputs": [whole | {"data": [1.5]}]}).json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -325,11 +331,12 @@ BY_DESIGN = ("negative_data_rejection", "unsupported_method")
 """Verdicts travel inside answers with status 200, and pages answer every method, as the reference's do."""
 
 
-def test_schemathesis_finds_no_fault(cluster: ClusterFiles) -> None:
-    """Every case at the edges of every schema; random ones are tried above."""
+def test_schemathesis_finds_no_fault(cluster: ClusterFiles, dice: random.Random) -> None:
+    """Every case at the edges of every schema; random ones, too, where others than always are asked for."""
     url = f"http://127.0.0.1:{cluster.service_port('alice')}/openapi.json"
     tool = Path(sys.executable).with_name("schemathesis")
-    bounds = ["--phases", "coverage", "--seed", "1", "--no-color"]
+    phases = "coverage,fuzzing" if os.environ.get("SFS_TEST_SEED") else "coverage"
+    bounds = ["--phases", phases, "--seed", str(dice.getrandbits(32)), "--no-color"]
     command = [tool, "run", url, "--exclude-checks", ",".join(BY_DESIGN), *bounds]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cluster.folder)
     assert done.returncode == 0, done.stdout[-4000:]
