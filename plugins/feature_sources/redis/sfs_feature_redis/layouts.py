@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 import pyarrow as pa
@@ -27,7 +27,12 @@ class Layout(ABC):
         schema: of the features.
         fields: the field of each feature.
         keep_nulls: whether missing values become nulls, or errors.
+
+    Attributes:
+        answer_types: of right answers.
     """
+
+    answer_types: ClassVar[frozenset[type]]
 
     def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
         self.schema = schema
@@ -62,6 +67,8 @@ class HashLayout(Layout):
     number of fields that hashes turn out to have.
     """
 
+    answer_types = frozenset({list, dict})
+
     def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
         super().__init__(schema, fields, keep_nulls=keep_nulls)
         self._encoded = [field.encode() for field in self.fields]
@@ -86,11 +93,15 @@ class HashLayout(Layout):
         elif type(answers[0]) is dict:
             self._whole = len(answers[0]) <= self._most
         rows = [[row.get(f) for f in self._encoded] if type(row) is dict else row for row in answers]
+        if set(map(len, rows)) != {len(self.fields)}:
+            raise FeatureError("what Redis answers has not as many values as fields were asked for")
         packed = packed_floats(self.schema, rows)
         return packed or to_batch(self.schema, rows, text_values, keep_nulls=self.keep_nulls)
 
 
 class _StringLayout(Layout):
+    answer_types = frozenset({bytes, type(None)})
+
     def commands(self, keys: Sequence[bytes]) -> list[Command]:
         """One GET per key, which a cluster can send to its nodes."""
         return [("GET", key) for key in keys]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -16,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    InvalidResponse,
     NoPermissionError,
     RedisClusterException,
     RedisError,
@@ -127,6 +129,8 @@ class RedisFeatureSource(FeatureSource):
                         f"row {row}: the key holds something else than layout {self.config.layout!r} says"
                     )
                 raise self._translated(answer)
+        if not self._layout.answer_types.issuperset(map(type, rows)):
+            raise self._translated(InvalidResponse("an answer to another command"))
         missing = list(map(self._layout.is_missing, rows))
         if any(missing) and not self.context.report_missing:
             places = [row for row, is_missing in enumerate(missing) if is_missing]
@@ -140,6 +144,9 @@ class RedisFeatureSource(FeatureSource):
         try:
             return await _pipelined(client, commands)
         except (AuthenticationError, AuthorizationError):
+            raise
+        except InvalidResponse:
+            await _drop_connections(client)
             raise
         except (RedisConnectionError, OSError):
             return await _pipelined(client, commands)
@@ -208,12 +215,38 @@ async def _disconnect(client: Client) -> None:
             await sentinel.aclose()
 
 
+def _as_it_is(answer: Any, **_: object) -> Any:
+    return answer
+
+
+async def _drop_connections(client: Client) -> None:
+    """Close the connections that are not in use: nobody knows to which command the next answer on one belongs."""
+    if isinstance(client, RedisCluster):
+        await client.aclose()  # it begins anew when it is used
+    else:
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
 async def _pipelined(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The commands' answers.
+
+    Answers do not say what they answer. A last command, whose answer nothing else equals, shows that the connection
+    was not out of step: all rows would be other ids'. A cluster's client has no single last command.
+
+    Raises:
+        InvalidResponse: there are more or fewer answers than commands.
+    """
+    last = [] if isinstance(client, RedisCluster) else [secrets.token_bytes(8)]
     async with client.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)
+        for mark in last:
+            pipeline.execute_command("PING", mark)
+            pipeline.set_response_callback("PING", _as_it_is)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
-    return answers
+    if answers[len(commands) :] != last:
+        raise InvalidResponse("answers out of step")
+    return answers[: len(commands)]
 
 
 def _translated(error: Exception, place: str) -> SfsError:
@@ -222,6 +255,11 @@ def _translated(error: Exception, place: str) -> SfsError:
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or _DENIED.match(str(error)):
         code, what = ErrorCode.FS_UNAUTHENTICATED, "Redis refuses the account"
         hint = "look at user and password in `url`, and at what the account may do"
+    elif isinstance(error, InvalidResponse):
+        what, hint = (
+            "what Redis answers cannot be right",
+            "see whether something between here and Redis damages answers",
+        )
     elif isinstance(error, RedisTimeoutError | TimeoutError):
         code, what = ErrorCode.FS_DEADLINE_EXCEEDED, "Redis did not answer in time"
         hint = "a longer `timeout` or a larger `pool_size` may help"

@@ -23,6 +23,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, QueuePool
 from sfs_core import ConfigError, ErrorCode, FeatureContext, SfsError
 
 from .options import SqlConfig
+from .threads import Threads
 
 __all__ = ["Database"]
 
@@ -50,10 +51,11 @@ class Database:
 
     def __init__(self, config: SqlConfig, context: FeatureContext) -> None:
         self._config = config
-        self._executor = context.executor
+        self._threads = Threads(context.executor)
         self._url = _url(config, context)
         self._secrets = [secret for secret in (self._url.password, *_secret_options(self._url)) if secret]
         self.place = _place(self._url)
+        self._seconds = config.connect_timeout + config.statement_timeout
         self._engine: sa.Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_async = False
@@ -72,6 +74,7 @@ class Database:
         loop, self._loop = self._loop, None
         if engine is None:
             return
+        self._threads.close()
         if not self._is_async or loop is None or loop.is_closed():
             engine.dispose(close=not self._is_async)
         elif not loop.is_running():
@@ -88,7 +91,8 @@ class Database:
         engine = self._make_engine(poolclass=NullPool)
         try:
             if not engine.dialect.is_async:
-                return _do(engine, work)
+                with engine.connect() as connection:
+                    return work(connection)
             # A thread of its own: the calling one may have a running event loop.
             with ThreadPoolExecutor(1) as thread:
                 return thread.submit(asyncio.run, self._do_async(engine, work)).result()
@@ -108,7 +112,7 @@ class Database:
         if engine is None:
             raise SfsError("the database is not open", code=ErrorCode.NOT_READY)
         try:
-            async with asyncio.timeout(self._config.connect_timeout + self._config.statement_timeout):
+            async with asyncio.timeout(self._seconds):
                 try:
                     return await self._once(engine, work)
                 except DBAPIError as error:
@@ -124,7 +128,7 @@ class Database:
         self._loop = asyncio.get_running_loop()
         if self._is_async:
             return await self._do_async(engine, work)
-        return await self._loop.run_in_executor(self._executor, _do, engine, work)
+        return await self._threads.run(engine, work, self._seconds)
 
     @staticmethod
     async def _do_async(engine: sa.Engine, work: Work[T]) -> T:
@@ -222,11 +226,6 @@ _SESSION: Final = {
     "mysql": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION max_execution_time = {milliseconds}"),
     "mariadb": ("SET SESSION TRANSACTION READ ONLY", "SET SESSION max_statement_time = {seconds}"),
 }
-
-
-def _do(engine: sa.Engine, work: Work[T]) -> T:
-    with engine.connect() as connection:
-        return work(connection)
 
 
 def _url(config: SqlConfig, context: FeatureContext) -> sa.URL:
