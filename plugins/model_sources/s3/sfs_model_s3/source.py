@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -84,24 +85,24 @@ class S3ModelSource(ModelSource):
         for attempt in count(1):
             rest = {"Range": f"bytes={done}-", "IfMatch": version} if done else {}
             answer = client.get_object(Bucket=self.config.bucket, Key=key, **rest)
-            if done and not str(answer.get("ContentRange", "")).startswith(f"bytes {done}-"):
-                raise self._error(ErrorCode.NETWORK_ERROR, "the object store breaks off, and does not go on from there")
-            version, total = answer.get("ETag"), done + answer["ContentLength"]
-            progress(done, total)  # a package that is too large is refused before it is fetched
-            try:
-                for chunk in answer["Body"].iter_chunks(_CHUNK):
-                    if time.monotonic() > deadline:
-                        hint = "a longer `timeout` may help"
-                        raise self._error(ErrorCode.NETWORK_ERROR, "the download takes too long", hint)
-                    file.write(chunk)
-                    done += len(chunk)
-                    progress(done, total)
-                return
-            except BotoCoreError:
-                if attempt == _ATTEMPTS or not version:
-                    raise
-            finally:
-                answer["Body"].close()
+            with closing(answer["Body"]) as body:
+                if done and not str(answer.get("ContentRange", "")).startswith(f"bytes {done}-"):
+                    text = "the object store breaks off, and does not go on from there"
+                    raise self._error(ErrorCode.NETWORK_ERROR, text)
+                version, total = answer.get("ETag"), done + answer["ContentLength"]
+                progress(done, total)  # a package that is too large is refused before it is fetched
+                try:
+                    for chunk in body.iter_chunks(_CHUNK):
+                        if time.monotonic() > deadline:
+                            hint = "a longer `timeout` may help"
+                            raise self._error(ErrorCode.NETWORK_ERROR, "the download takes too long", hint)
+                        file.write(chunk)
+                        done += len(chunk)
+                        progress(done, total)
+                    return
+                except BotoCoreError:
+                    if attempt == _ATTEMPTS or not version:
+                        raise
 
     def _error(self, code: ErrorCode, text: str, hint: str = "") -> PackageError:
         return PackageError(text, code=code, where=self._place, hint=hint)
