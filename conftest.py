@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import zlib
@@ -17,6 +18,16 @@ SEED = os.environ.get("SFS_TEST_SEED")
 settings.register_profile("same examples", deadline=None, derandomize=True)
 settings.register_profile("new examples", deadline=None)
 settings.load_profile("new examples" if SEED else "same examples")
+
+
+# What thousands of tests consist of stays until the end: looking through it again and again takes seconds.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From now on garbage is collected, without looking at what is there already."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
