@@ -260,6 +260,7 @@ def _by_node(round_: Round, replies: Sequence[ExecuteReply]) -> Tables:
 
 
 async def _abandon(pending: Sequence[asyncio.Future[ExecuteReply]]) -> None:
+    await asyncio.sleep(0)  # a coroutine that never began could not tell its peer to stop
     for future in pending:
         future.cancel()
     await asyncio.gather(*pending, return_exceptions=True)

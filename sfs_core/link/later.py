@@ -87,4 +87,5 @@ class _OfFuture(Later[A]):
             self.give(future.exception() or future.result())
 
     def cancel(self) -> None:
-        self._future.cancel()
+        # Not at once: a coroutine that never began would leave those that it was given unawaited.
+        self._future.get_loop().call_soon(self._future.cancel)

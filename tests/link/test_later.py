@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 
@@ -73,5 +74,29 @@ def test_who_waits_in_vain_cancels_and_the_end_does():
         await calls.drain(0.01)
         assert told == [STOPPING, STOPPING]
         assert calls.under_way == 0
+
+    asyncio.run(main())
+
+
+def test_work_that_is_cancelled_at_once_begins_all_the_same():
+    """Coroutines that it was given would never be awaited otherwise, which Python warns of."""
+    ended = []
+
+    async def given() -> bytes:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append("given")
+        return b""
+
+    async def work(inner: Coroutine[None, None, bytes]) -> bytes:
+        return await inner
+
+    async def main() -> None:
+        later = Later.of(work(given()))
+        later.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await later.wait()
+        assert ended == ["given"]
 
     asyncio.run(main())
