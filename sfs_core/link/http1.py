@@ -15,6 +15,7 @@ from sfs_core.codec.dialect import BodyError
 from sfs_core.link.calls import LIMIT, Failure, failure_of
 from sfs_core.link.compression import TooLargeError, gunzip
 from sfs_core.link.connection import NEVER, Connection, ListenerState
+from sfs_core.link.http_call import target_of_call
 from sfs_core.link.http_head import JSON_TYPE, PROTO_TYPES, Head, KnownHeads
 from sfs_core.link.http_reply import CLOSE, CONTINUE, Reply, encoded_failure, failure_reply, refusal
 from sfs_core.link.later import Later
@@ -107,7 +108,7 @@ class HttpConnection(Connection):
             self.state.loop.call_later(_PROBE_SECONDS, self._probe)
 
     def data_received(self, data: bytes) -> None:
-        if self._ended:
+        if self._ended or (self.state.calls.full and self._refused_unread(data)):
             return
         known = None if self._reading else self._known.cut(data)
         if known is not None and len(known[1]) <= self.state.limits.max_body:
@@ -129,6 +130,21 @@ class HttpConnection(Connection):
         except (httptools.HttpParserError, _Refused) as error:
             if not self._ended:
                 self._refuse(error if isinstance(error, _Refused) else error.__context__)
+
+    def _refused_unread(self, data: bytes) -> bool:
+        """Refuse a call as cheaply as can be, since under overload most are; False where that cannot be said of it."""
+        calls = self.state.calls
+        if self._reading or self._exchanges or self.state.retiring or calls.stopping:
+            return False
+        target = target_of_call(data)
+        if target is None or self.state.routes.handler_at(target) is None:
+            return False
+        failure = calls.refusal(len(data))
+        if failure is None:
+            return False
+        self.write(encoded_failure(failure, b"", head_only=False))
+        self.set_deadline(self.state.limits.idle_timeout)
+        return True
 
     def _limit_unfinished(self, fed: int) -> None:
         """Bound a request whose end is not in sight, in time and in memory."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,9 +14,6 @@ from sfs_core.link.http1 import HttpConnection
 from sfs_core.link.http_head import Head, KnownHeads
 from sfs_core.link.rpc import CallInfo, Limits, Routes
 from tests.link.damage import damaged
-from tests.link.echo import listening
-
-CALL = b"POST /ModelService/GetModelInfo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nX-Api-Key: k\r\n\r\nbody"
 
 BODIES = [b"", b"{}", b"x" * 40, b"0\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhello", b"\r\n\r\n"]
 HEADS = [
@@ -130,45 +126,3 @@ def test_clients_whose_heads_all_differ_are_not_tried_for_ever():
     for i in range(100):
         known.learn(b"POST / HTTP/1.1\r\nX: %d\r\nContent-Length: 1\r\n\r\nx" % i, head, "1", b"x")
     assert not known._heads
-
-
-def test_refused_calls_leave_the_connection_as_it_was(run) -> None:
-    async def main() -> None:
-        async with listening(Limits(max_calls=0)) as listener:
-            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-            answers = []
-            for data in (CALL, CALL, CALL[:20], CALL[20:], CALL + CALL, CALL):
-                writer.write(data)
-                if data != CALL[:20]:
-                    answers += [await answer(reader) for _ in range(data.count(b"body"))]
-            writer.write(b"POST /health HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
-            assert (await answer(reader)).startswith(b"HTTP/1.1 200 OK")
-            assert len(answers) == 6
-            assert all(one == other for one, other in pairwise(answers))
-            assert answers[0].startswith(b"HTTP/1.1 503 ")
-            assert b"\r\nRetry-After: 1\r\n" in answers[0]
-            assert b"Connection: close" not in answers[0]
-            assert listener._state.calls.refused == {"concurrency": 6}
-            writer.write(CALL.replace(b"Host: a", b"Connection: close"))
-            assert b"Connection: close" in await reader.read()
-            writer.close()
-
-    run(main())
-
-
-def test_who_is_refused_by_a_server_that_ends_is_told_to_leave(run) -> None:
-    async def main() -> None:
-        async with listening(Limits(max_calls=0)) as listener:
-            await listener.retire()
-            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-            writer.write(CALL)
-            assert b"Connection: close" in await reader.read()
-            writer.close()
-
-    run(main())
-
-
-async def answer(reader: asyncio.StreamReader) -> bytes:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
-    return head + await reader.readexactly(length)
