@@ -365,8 +365,7 @@ class HttpConnection(Connection):
         head = exchange.head
         assert head is not None
         if exchange.last or self.state.calls.stopping or _is_head_only(exchange):
-            content_type = head.content_type if head.content_type in PROTO_TYPES else JSON_TYPE
-            self._answer(exchange, Reply(HTTPStatus.OK, content_type, answer))
+            self._answer(exchange, Reply(HTTPStatus.OK, head.answer_type, answer))
         else:
             exchange.answer = head.accepted % len(answer) + answer
 

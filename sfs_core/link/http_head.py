@@ -38,12 +38,14 @@ class Head:
         content_type: media type in lower case; JSON where it names none.
         fault: what is wrong with it, for calls; empty where nothing is.
         info: what handlers are told.
+        answer_type: media type of the answer to a call that went well.
         connection: the line that answers say of the connection, or nothing.
         accepted: the first part of the answer to a call that went well, with a place for its length.
     """
 
     __slots__ = (
         "accepted",
+        "answer_type",
         "connection",
         "content_type",
         "fault",
@@ -72,15 +74,17 @@ class Head:
         self.keep_alive = keep_alive
         self.old = old
         self.content_type = headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
-        seconds = headers.get("x-request-timeout")
-        is_timeout = seconds is not None and _SECONDS.fullmatch(seconds) is not None
-        self.fault = "" if seconds is None or is_timeout else "X-Request-Timeout is no number of seconds"
+        self.fault, timeout = "", None
+        if (seconds := headers.get("x-request-timeout")) is not None:
+            if _SECONDS.fullmatch(seconds):
+                timeout = float(seconds)
+            else:
+                self.fault = "X-Request-Timeout is no number of seconds"
         is_proto = self.content_type in PROTO_TYPES
-        encoding = Encoding.PROTO if is_proto else Encoding.JSON
-        timeout = float(seconds) if seconds is not None and is_timeout else None
-        self.info = CallInfo(encoding, "http", peer, headers, timeout, names)
+        self.info = CallInfo(Encoding.PROTO if is_proto else Encoding.JSON, "http", peer, headers, timeout, names)
         self.connection = CLOSE if not keep_alive else KEEP_ALIVE if old else b""
-        self.accepted = accepted(self.content_type if is_proto else JSON_TYPE, self.connection)
+        self.answer_type = self.content_type if is_proto else JSON_TYPE
+        self.accepted = accepted(self.answer_type, self.connection)
 
 
 class KnownHeads:

@@ -132,5 +132,5 @@ def _named(node: str, failure: str) -> Iterator[None]:
     except SfsError as error:
         error.node = error.node or node
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library's sys.exit is no reason to end the server
         raise GraphError(f"the operator {failure} ({type(error).__name__})", node=node) from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pyarrow as pa
@@ -16,7 +18,7 @@ from sfs_core import Batch, Cluster, GraphError, NodeSpec, Operator, Schema
 from sfs_core.server import agreement
 from sfs_core.server.agreement import Agreements
 from sfs_core.server.handshake import Patience
-from sfs_core.server.keys import Preparation
+from sfs_core.server.keys import Preparation, check_keys, prepare_operators
 from sfs_core.server.readiness import Readiness
 from tests.support.processes import wait_for
 
@@ -86,6 +88,15 @@ def model(*names: str) -> Any:
     return SimpleNamespace(service="svc", **plain)
 
 
+def check_keys_of(operator: Operator) -> None:
+    graph: Any = SimpleNamespace(graph=SimpleNamespace(he=None), operators={"node": operator})
+    check_keys("alice", graph)
+
+
+def prepare_with(operator: Operator) -> None:
+    prepare_operators({"node": operator}, Cluster("alice", ("alice",), {}, b""))
+
+
 @pytest.mark.parametrize("name", ["good", "bad"])
 async def test_ready_tells_how_far_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def agreed(*_: object) -> dict[str, Any]:
@@ -114,6 +125,15 @@ async def test_ready_tells_how_far_it_is(name: str, monkeypatch: pytest.MonkeyPa
         with pytest.raises(AttributeError):  # the rest of `reach` wants more of a config than this one has
             await reaching
     assert "preparing" not in orjson.loads(page()[2])
+
+
+@pytest.mark.parametrize("use_keys", [check_keys_of, prepare_with])
+def test_an_operator_that_calls_sys_exit_ends_no_server(use_keys: Callable[[Operator], None]) -> None:
+    operator = Mock()
+    operator.check_keys.side_effect = operator.prepare.side_effect = SystemExit(3)
+    with pytest.raises(GraphError, match=r"\(SystemExit\)") as caught:
+        use_keys(operator)
+    assert caught.value.node == "node"
 
 
 def _preparing(page: Any) -> dict[str, Any]:
