@@ -1,7 +1,9 @@
 """Joins requests that arrive while the parties are busy into one round of calls.
 
 No timer is involved: what arrives in the same turn of the event loop, or while as many rounds are under way as the
-link's round-trip time calls for, forms the next round. Only requests that differ in nothing but their ids are joined.
+link's round-trip time calls for, forms the next round. Where the round before was a joined one, the next waits for
+company as long as each further turn of the loop brings some, since a round costs about the same however many share it
+and callers that were answered together ask together. Only requests that differ in nothing but their ids are joined.
 A joined round asks for every distinct row once; a round that fails because of what was asked is done again request by
 request, so that nobody gets another caller's error.
 """
@@ -33,6 +35,8 @@ SECONDS_PER_ROUND: Final = 0.002
 """One more round may be under way for every so much of round-trip time."""
 FORGET_SECONDS: Final = 10.0
 """The shortest round trip is measured anew after so long."""
+MOST_TURNS: Final = 8
+"""A round waits at most so many turns of the event loop for company."""
 
 Outcome = PredictReply | BaseException
 Deliver = Callable[[Outcome], None]
@@ -114,6 +118,9 @@ class Batcher:
         self._shortest = float("inf")
         self._measured = 0.0
         self._scheduled = False
+        self._last_joined = False
+        self._turns = 0
+        self._seen = 0
 
     def submit(
         self,
@@ -156,12 +163,24 @@ class Batcher:
             self._loop.call_soon(self._start_rounds)
 
     def _start_rounds(self) -> None:
+        if self._gains_company():
+            self._loop.call_soon(self._start_rounds)
+            return
         self._scheduled = False
         while self._under_way < self._most_under_way and (first := self._next_wanted()) is not None:
             self._under_way += 1
             group = self._group_of(first)
+            self._last_joined = len(group) > 1
             round_ = _Round(group)
             round_.run = TasklessRun(self._round(group))
+
+    def _gains_company(self) -> bool:
+        """Whether to wait another turn of the loop, since the last one brought requests to be joined."""
+        waiting = len(self._queue)
+        gains = self._last_joined and waiting > self._seen and self._turns < MOST_TURNS
+        gains = gains and self.waiting_rows < self._max_rows
+        self._turns, self._seen = (self._turns + 1, waiting) if gains else (0, 0)
+        return gains
 
     def _next_wanted(self) -> _Waiting | None:
         """The first in the queue that somebody still waits for."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sfs_core import Batch, FeatureError, PeerError, RequestError, Schema
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue
 from sfs_core.codec.prediction import FeatureParam, PredictReply, PredictRequest
-from sfs_core.engine.batcher import LARGE_ROWS, Batcher, Outcome
+from sfs_core.engine.batcher import LARGE_ROWS, MOST_TURNS, Batcher, Outcome
 from sfs_core.errors import BusyError, PeerAnswerError
 
 SCORE = Schema([("score", pa.float64())])
@@ -182,6 +182,38 @@ async def test_what_arrives_while_rounds_are_under_way_forms_the_next() -> None:
         await caller.outcome()
     assert len(parties.rounds) <= 5
     assert parties.most_under_way == 2
+
+
+async def submit_one_per_turn(batcher: Batcher, number: int) -> list[Caller]:
+    callers = [Caller() for _ in range(number)]
+    for i, caller in enumerate(callers):
+        batcher.submit(request([str(i)]), caller)
+        await asyncio.sleep(0)
+    return callers
+
+
+async def test_a_joined_round_is_followed_by_one_that_waits_for_those_who_come_turn_by_turn() -> None:
+    parties = Parties()
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    both = [Caller(), Caller()]
+    for caller in both:
+        batcher.submit(request(["1"]), caller)
+    for caller in [*both, *await submit_one_per_turn(batcher, 3 * MOST_TURNS)]:
+        await caller.outcome()
+    sizes = [len(asked.fs_params["alice"].query_datas) for asked in parties.rounds]
+    assert max(sizes) <= MOST_TURNS + 1
+    assert len(sizes) <= 5
+
+
+async def test_a_single_caller_waits_for_no_company() -> None:
+    parties = Parties(turns=0)
+    batcher = Batcher(parties, max_rows=100)  # type: ignore[arg-type]
+    for i in range(3):
+        caller = Caller()
+        batcher.submit(request([str(i)]), caller)
+        await asyncio.sleep(0)
+        assert len(parties.rounds) == i + 1
+        await caller.outcome()
 
 
 async def test_large_requests_and_predefined_features_stay_alone() -> None:
