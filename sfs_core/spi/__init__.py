@@ -5,7 +5,8 @@
 * A plugin that asks a service: features as messages carry them, and the retry options. The records and the type table
   are those of predefined features, and `retry` means to a plugin what it means to peers.
 * Header entries of ours: `PER_ROW` asks for the rows that there are, `MISSING_ROWS` says which there are not.
-* Options of plugins: `Seconds` (also as '500 ms'), `HeaderName`, `HeaderValue`.
+* Options of plugins: `Seconds` (also as '500 ms'), `HeaderName`, `HeaderValue`; `TlsOptions`, and `ClientTls` made from
+  them.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from sfs_core.spi.app import Fetch, SpiApp, spi_app
 from sfs_core.spi.check import Probe, Report, check_service
 from sfs_core.spi.messages import FetchContext, SpiCode, SpiError
 from sfs_core.spi.openapi import openapi_document
+from sfs_core.spi.tls import ClientTls, TlsOptions
 
 __all__ = [
     "MISSING_ROWS",
     "PER_ROW",
+    "ClientTls",
     "FailureKind",
     "Feature",
     "FeatureField",
@@ -39,6 +42,7 @@ __all__ = [
     "SpiApp",
     "SpiCode",
     "SpiError",
+    "TlsOptions",
     "batch_of_features",
     "check_service",
     "field_type",

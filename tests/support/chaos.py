@@ -64,12 +64,13 @@ class FaultyRelay:
 
     Attributes:
         port: its own.
+        target: the port that new connections are passed on to.
         damage: what is done to answers; None for nothing.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, target: int) -> None:
         self.damage: Damage | None = None
-        self._target = port
+        self.target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: set[socket.socket] = set()
         self.port = int(self._listener.getsockname()[1])
@@ -80,7 +81,7 @@ class FaultyRelay:
             while True:
                 near, _ = self._listener.accept()
                 try:
-                    far = socket.create_connection(("127.0.0.1", self._target))
+                    far = socket.create_connection(("127.0.0.1", self.target))
                 except OSError:
                     near.close()
                     continue

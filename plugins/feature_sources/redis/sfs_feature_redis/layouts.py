@@ -9,15 +9,26 @@ from typing import Any, ClassVar, Final
 import msgspec
 import pyarrow as pa
 
-from sfs_core import Batch, FeatureError, Schema
+from sfs_core import Batch, ErrorCode, FeatureError, Schema, SfsError
 
 from .options import RedisConfig
 from .values import decoded_values, packed_floats, text_values, to_batch
 
-__all__ = ["Layout", "layout_of"]
+__all__ = ["Layout", "OtherRowError", "layout_of"]
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 Command = tuple[Any, ...]
+
+
+class OtherRowError(SfsError):
+    """An answer holds the row of another id than the one that it should answer."""
+
+    def __init__(self, row: int, id_field: str) -> None:
+        super().__init__(
+            f"row {row}: the field {id_field!r} of what Redis answers does not hold the id that was asked for",
+            code=ErrorCode.FS_INTERNAL_ERROR,
+            hint="see whether rows are under their own keys, and whether something on the way damages answers",
+        )
 
 
 class Layout(ABC):
@@ -26,17 +37,21 @@ class Layout(ABC):
     Args:
         schema: of the features.
         fields: the field of each feature.
+        id_field: the field of the row's own id, if it has one.
         keep_nulls: whether missing values become nulls, or errors.
 
     Attributes:
         answer_types: of right answers.
+        wanted: all fields, that of the id last.
     """
 
     answer_types: ClassVar[frozenset[type]]
 
-    def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
+    def __init__(self, schema: Schema, fields: Sequence[str], id_field: str, *, keep_nulls: bool) -> None:
         self.schema = schema
         self.fields = tuple(fields)
+        self.wanted = (*self.fields, id_field) if id_field else self.fields
+        self.id_field = id_field
         self.keep_nulls = keep_nulls
 
     @abstractmethod
@@ -48,16 +63,38 @@ class Layout(ABC):
         """Whether the answer is that of a key that does not exist."""
 
     @abstractmethod
-    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+    def batch(self, answers: Sequence[Any], ids: Sequence[str], extra: Sequence[Any]) -> Batch:
         """The rows of the answers, one each, none of them missing.
 
         Args:
             answers: one per row.
+            ids: of the rows.
             extra: the answers to commands beyond one per key.
 
         Raises:
             FeatureError: a value is missing or does not fit (names column and row index).
+            OtherRowError: a row is not that of its id.
         """
+
+    def _require_id(self, found: Any, id_: str, row: int) -> None:
+        """See that what a row's field of its id holds is the id."""
+        if found is None:
+            raise FeatureError(
+                f"row {row}: there is no field {self.id_field!r}, which should hold the row's id",
+                hint="write it along with the features, or leave `id_field` away",
+            )
+        if type(found) is bytes:
+            found = found.decode("utf-8", "surrogatepass")
+        if (str(found) if type(found) is int else found) != id_:
+            raise OtherRowError(row, self.id_field)
+
+    def _features(self, rows: Sequence[Any], ids: Sequence[str]) -> Sequence[Any]:
+        """The features of rows of all fields wanted, whose ids are looked at."""
+        if not self.id_field:
+            return rows
+        for i, (row, id_) in enumerate(zip(rows, ids, strict=True)):
+            self._require_id(row[-1], id_, i)
+        return [row[:-1] for row in rows]
 
 
 class HashLayout(Layout):
@@ -69,15 +106,15 @@ class HashLayout(Layout):
 
     answer_types = frozenset({list, dict})
 
-    def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
-        super().__init__(schema, fields, keep_nulls=keep_nulls)
-        self._encoded = [field.encode() for field in self.fields]
-        self._most = 2 * len(fields)
+    def __init__(self, schema: Schema, fields: Sequence[str], id_field: str, *, keep_nulls: bool) -> None:
+        super().__init__(schema, fields, id_field, keep_nulls=keep_nulls)
+        self._encoded = [field.encode() for field in self.wanted]
+        self._most = 2 * len(self.wanted)
         self._whole: bool | None = None
 
     def commands(self, keys: Sequence[bytes]) -> list[Command]:
         """One per key; the first time, also the number of fields of one hash."""
-        if self._whole or not self.fields:
+        if self._whole or not self.wanted:
             return [("HGETALL", key) for key in keys]
         length = [("HLEN", keys[0])] if self._whole is None else []
         return [*(("HMGET", key, *self._encoded) for key in keys), *length]
@@ -86,17 +123,18 @@ class HashLayout(Layout):
         """A hash without any of the fields is as good as none."""
         return not answer or (type(answer) is list and answer.count(None) == len(answer))
 
-    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+    def batch(self, answers: Sequence[Any], ids: Sequence[str], extra: Sequence[Any]) -> Batch:
         """Texts, parsed."""
         if extra and isinstance(extra[0], int):
             self._whole = extra[0] <= self._most
         elif type(answers[0]) is dict:
             self._whole = len(answers[0]) <= self._most
         rows = [[row.get(f) for f in self._encoded] if type(row) is dict else row for row in answers]
-        if set(map(len, rows)) != {len(self.fields)}:
+        if set(map(len, rows)) != {len(self.wanted)}:
             raise FeatureError("what Redis answers has not as many values as fields were asked for")
-        packed = packed_floats(self.schema, rows)
-        return packed or to_batch(self.schema, rows, text_values, keep_nulls=self.keep_nulls)
+        features = self._features(rows, ids)
+        packed = packed_floats(self.schema, features)
+        return packed or to_batch(self.schema, features, text_values, keep_nulls=self.keep_nulls)
 
 
 class _StringLayout(Layout):
@@ -120,13 +158,20 @@ class ObjectLayout(_StringLayout):
     """
 
     def __init__(
-        self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool, decode: Callable[[bytes], Any], what: str
+        self,
+        schema: Schema,
+        fields: Sequence[str],
+        id_field: str,
+        *,
+        keep_nulls: bool,
+        decode: Callable[[bytes], Any],
+        what: str,
     ) -> None:
-        super().__init__(schema, fields, keep_nulls=keep_nulls)
+        super().__init__(schema, fields, id_field, keep_nulls=keep_nulls)
         self._decode = decode
         self._what = what
 
-    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+    def batch(self, answers: Sequence[Any], ids: Sequence[str], extra: Sequence[Any]) -> Batch:
         """Values with types of their own, checked."""
         rows = []
         for i, answer in enumerate(answers):
@@ -134,21 +179,23 @@ class ObjectLayout(_StringLayout):
                 row = self._decode(answer)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise FeatureError(f"row {i}: what the key holds is no {self._what}") from None
-            rows.append([row.get(field) for field in self.fields])
-        return to_batch(self.schema, rows, decoded_values, keep_nulls=self.keep_nulls)
+            rows.append([row.get(field) for field in self.wanted])
+        return to_batch(self.schema, self._features(rows, ids), decoded_values, keep_nulls=self.keep_nulls)
 
 
 class ArrowLayout(_StringLayout):
     """A string per row: an Arrow IPC stream of one row, with exactly the schema's types."""
 
-    def __init__(self, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> None:
-        super().__init__(schema, fields, keep_nulls=keep_nulls)
+    def __init__(self, schema: Schema, fields: Sequence[str], id_field: str, *, keep_nulls: bool) -> None:
+        super().__init__(schema, fields, id_field, keep_nulls=keep_nulls)
         self._same_names = self.fields == schema.names
         self._head, self._head_schema = b"", None
 
-    def batch(self, answers: Sequence[Any], extra: Sequence[Any]) -> Batch:
+    def batch(self, answers: Sequence[Any], ids: Sequence[str], extra: Sequence[Any]) -> Batch:
         """The rows' columns, joined."""
-        rows = [self._row(answer, i) for i, answer in enumerate(answers)]
+        rows = [self._row(answer, id_, i) for i, (answer, id_) in enumerate(zip(answers, ids, strict=True))]
+        if not self.fields:
+            return Batch(self.schema, len(rows), rows=[()] * len(rows))
         table = pa.Table.from_batches(rows, self.schema.arrow)
         if not self.keep_nulls:
             for name, column in zip(self.schema.names, table.columns, strict=True):
@@ -160,7 +207,7 @@ class ArrowLayout(_StringLayout):
                     )
         return Batch.from_arrow(table.combine_chunks().to_batches()[0])
 
-    def _row(self, data: bytes, i: int) -> Any:
+    def _row(self, data: bytes, id_: str, i: int) -> Any:
         try:
             row = self._read(data)
             row.validate(full=True)
@@ -168,6 +215,9 @@ class ArrowLayout(_StringLayout):
             raise FeatureError(f"row {i}: what the key holds is no Arrow IPC stream") from None
         if row.num_rows != 1:
             raise FeatureError(f"row {i}: the Arrow stream holds {row.num_rows} rows, not one")
+        if self.id_field:
+            at = row.schema.get_field_index(self.id_field)
+            self._require_id(None if at < 0 else row.column(at)[0].as_py(), id_, i)
         if self._same_names and row.schema.equals(self.schema.arrow):
             return row
         columns = []
@@ -203,8 +253,8 @@ def layout_of(config: RedisConfig, schema: Schema, *, keep_nulls: bool) -> Layou
     """The layout that the options name."""
     fields = [config.fields.get(name, name) for name in schema.names]
     if config.layout == "hash":
-        return HashLayout(schema, fields, keep_nulls=keep_nulls)
+        return HashLayout(schema, fields, config.id_field, keep_nulls=keep_nulls)
     if config.layout == "arrow":
-        return ArrowLayout(schema, fields, keep_nulls=keep_nulls)
+        return ArrowLayout(schema, fields, config.id_field, keep_nulls=keep_nulls)
     decode, what = (_JSON.decode, "JSON object") if config.layout == "json" else (_MSGPACK.decode, "MessagePack map")
-    return ObjectLayout(schema, fields, keep_nulls=keep_nulls, decode=decode, what=what)
+    return ObjectLayout(schema, fields, config.id_field, keep_nulls=keep_nulls, decode=decode, what=what)

