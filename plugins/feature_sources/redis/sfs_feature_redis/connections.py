@@ -239,5 +239,5 @@ async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
             raise outcome
 
 
-def _as_it_is(response: Any, **kwargs: Any) -> Any:
+def _as_it_is(response: Any, **_: Any) -> Any:
     return response
