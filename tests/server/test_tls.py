@@ -88,8 +88,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
         {"name": "jwt", "issuer": "https://login.example/", "audience": "sfs-bob", "jwks_file": "keys.json"},
         {"name": "certificate", "callers": {"counter": {"names": ["DNS:counter"]}}},
     ]
-    http = {"port": admin_port, "tls": bob["listen"]["tls"], "authenticators": authenticators}
-    bob["admin"] = {"socket": str(folder / "admin"), "http": http | {"administrators": ["shop"]}}
+    by_certificate = {"counter": {"names": ["DNS:counter"]}, "partner": {"names": ["DNS:alice"]}}
+    bob["admin"] = {
+        "socket": str(folder / "admin"),
+        "http": {
+            "port": admin_port,
+            "tls": bob["listen"]["tls"],
+            "authenticators": [*authenticators[:2], {"name": "certificate", "callers": by_certificate}],
+            "administrators": ["shop", "counter"],
+        },
+    }
     bob["callers"] = {
         "authenticators": authenticators,
         "limits_of": {"eager": {"requests_per_second": 0.0001}},
@@ -313,10 +321,9 @@ def test_the_health_service(cluster: Cluster, port: str, who: str) -> None:
 
 @pytest.mark.parametrize("who", [*STRANGERS, *KNOWN])
 def test_the_admin_port(cluster: Cluster, who: str) -> None:
-    """Callers who are known are no administrators yet; the limits of callers do not matter."""
+    """Callers who are known, by certificates too, are no administrators yet; the limits of callers do not matter."""
     known = {"right key": "200", "right token": "200", "over limit": "403", "wrong key": "401", "expired token": "401"}
-    known["no credentials"] = "403" if who == "counter" else "401"
-
+    known["no credentials"] = {"counter": "200", "alice": "403"}.get(who, "401")
     paths = {"/admin/v1/status": b"", "/admin/v1/log-level": b"{}"}
     asked = [(path, credentials, body) for credentials in known for path, body in paths.items()]
     wanted = [NO_CONNECTION if who in STRANGERS else known[credentials] for _, credentials, _ in asked]
