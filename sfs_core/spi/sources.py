@@ -83,6 +83,8 @@ class SourceFetch:
                 source = self._make(schema)
                 try:
                     await asyncio.to_thread(source.open)
+                    if source.row_count >= 0:
+                        raise ConfigError("the source gives rows in their order, whatever ids are asked for")
                 except SfsError as error:
                     await asyncio.to_thread(source.close)
                     wrong = isinstance(error, ConfigError | FeatureError)

@@ -256,7 +256,7 @@ def test_model_sources(model: dict[str, Any], expected: dict[str, Any], write: W
         (
             "featureSourceConf",
             {"httpOpts": {"endpoint": "x", "tlsConfig": {"privateKeyPath": "k"}}},
-            "featureSourceConf.httpOpts: `key_file` needs `certificate_file`",
+            "featureSourceConf.httpOpts: `key_file` and `key_password` need `certificate_file`",
         ),
     ],
 )

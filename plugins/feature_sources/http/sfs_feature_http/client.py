@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from sfs_core import ErrorCode, SfsError
-from sfs_core.spi import FailureKind, retry_policy
+from sfs_core.spi import ClientTls, FailureKind, retry_policy
 
 from .endpoints import Endpoint, Endpoints, UnknownHostError
 from .options import HttpConfig
@@ -37,14 +36,13 @@ class HttpClient:
         tls: how an https endpoint is spoken to.
     """
 
-    def __init__(self, config: HttpConfig, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, config: HttpConfig, tls: ClientTls | None) -> None:
         self._config = config
+        self._tls = tls
         self._endpoints = Endpoints(config.urls, resolve_all=config.resolve_all)
         self._policy = retry_policy(config.retry)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=config.pool_size, keepalive_timeout=_KEEP_SECONDS, ssl=True if tls is None else tls
-            ),
+            connector=aiohttp.TCPConnector(limit=config.pool_size, keepalive_timeout=_KEEP_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),  # one caller's answer must not colour the next request
             headers=_fixed_headers(config),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout),
@@ -109,6 +107,7 @@ class HttpClient:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
+                ssl=True if self._tls is None else self._tls.current(),
                 server_hostname=endpoint.server_hostname,
             ) as response:
                 if not 200 <= response.status < 300:

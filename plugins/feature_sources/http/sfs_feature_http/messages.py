@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from sfs_core import Batch, ErrorCode, FeatureError, FeatureQuery, FeatureResult, Schema
+from sfs_core import Batch, ErrorCode, FeatureError, FeatureQuery, FeatureResult, Schema, SfsError
 from sfs_core.spi import MISSING_ROWS, PER_ROW, batch_of_features, field_type
 
-__all__ = ["TRACE_KEYS", "AnswerReader", "RequestWriter"]
+__all__ = ["TRACE_KEYS", "AnswerReader", "OtherIdsError", "RequestWriter"]
 
 TRACE_KEYS: Final = ("X-B3-TraceId", "X-B3-SpanId", "X-B3-Sampled")
 _PLACE: Final = re.compile(r"at `(\$[^`]*)`$")
@@ -63,6 +63,7 @@ class RequestWriter:
         party: this party's id.
         schema: the features to ask for.
         allowed: names of the header entries that go along besides the tracing ones; None for all.
+        id_field: the feature that is the id itself, if there is one.
         per_row: whether to ask for the rows that there are where others are not.
 
     Raises:
@@ -70,13 +71,15 @@ class RequestWriter:
     """
 
     def __init__(
-        self, service: str, party: str, schema: Schema, allowed: Sequence[str] | None, *, per_row: bool
+        self, service: str, party: str, schema: Schema, allowed: Sequence[str] | None, *, id_field: str, per_row: bool
     ) -> None:
         self._service = service
         self._party = party
         self._fields = [
             _Field(name, field_type(type_, name)) for name, type_ in zip(schema.names, schema.types, strict=True)
         ]
+        if id_field and id_field not in schema.names:
+            self._fields.append(_Field(id_field, "FIELD_STRING"))
         self._allowed = None if allowed is None else frozenset(allowed)
         self._own = {PER_ROW: "1"} if per_row else {}
 
@@ -113,6 +116,17 @@ def _answers(*, known_only: bool) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(answer, strict=False)  # numbers may come as texts, NaN does
 
 
+class OtherIdsError(SfsError):
+    """An answer's rows are not those of the ids that were asked for."""
+
+    def __init__(self, id_field: str) -> None:
+        super().__init__(
+            f"the feature {id_field!r} of what the feature service sent does not hold the ids that were asked for",
+            code=ErrorCode.FS_INTERNAL_ERROR,
+            hint="its rows are others, or in another order; see what is between here and the service, too",
+        )
+
+
 class AnswerReader:
     """Reads what one service answers.
 
@@ -120,22 +134,25 @@ class AnswerReader:
         schema: the features needed.
         warn: told, once, that answers hold more than the protocol has.
         widen: whether narrower types of numbers will do.
+        id_field: the feature that is the id itself, if there is one.
     """
 
-    def __init__(self, schema: Schema, warn: Callable[[str], None], *, widen: bool = False) -> None:
+    def __init__(self, schema: Schema, warn: Callable[[str], None], *, widen: bool = False, id_field: str = "") -> None:
         self._schema = schema
         self._widen = widen
+        self._id_field = id_field
         self._warn = warn
         self._strict = _answers(known_only=True)
         self._lenient = _answers(known_only=False)
         self._warned = False
 
-    def read(self, body: bytes, num_rows: int) -> FeatureResult:
-        """The rows that an answer's body holds.
+    def read(self, body: bytes, ids: Sequence[str]) -> FeatureResult:
+        """The rows that an answer's body holds for the ids.
 
         Raises:
             FeatureError: it cannot be read (code 9), says that the service failed (100 to 104, else 2), has no
                 features (10), not the needed ones (2, 3), or another number of rows (7).
+            OtherIdsError: the rows are those of other ids.
         """
         answer = self._decoded(body)
         if answer.status is not None and answer.status.code:
@@ -144,12 +161,18 @@ class AnswerReader:
             )
             raise FeatureError(what, code=code, detail=f"status {answer.status.code}")
         headers = (answer.header.data if answer.header is not None else None) or {}
-        missing = _missing_rows(headers.pop(MISSING_ROWS, ""), num_rows)
+        missing = _missing_rows(headers.pop(MISSING_ROWS, ""), len(ids))
         if missing and all(missing):
             return FeatureResult(Batch.from_rows(self._schema, []), headers, missing)
         if not answer.features:
             raise FeatureError("the feature service sent no features", code=ErrorCode.IO_ERROR)
-        return FeatureResult(self._batch(answer.features, num_rows - sum(missing)), headers, missing or None)
+        if any(missing):
+            ids = [id_ for id_, is_missing in zip(ids, missing, strict=True) if not is_missing]
+        named = [found for found in answer.features if found.field is not None]
+        if self._id_field:
+            self._require_ids(named, ids)
+        batch = batch_of_features(named, self._schema, len(ids), widen=self._widen)
+        return FeatureResult(batch, headers, missing or None)
 
     def _decoded(self, body: bytes) -> Any:
         try:
@@ -169,9 +192,19 @@ class AnswerReader:
                 code=ErrorCode.DESERIALIZE_FAILED,
             ) from None
 
-    def _batch(self, features: Sequence[Any], num_rows: int) -> Batch:
-        named = (found for found in features if found.field is not None)
-        return batch_of_features(named, self._schema, num_rows, widen=self._widen)
+    def _require_ids(self, features: Sequence[Any], ids: Sequence[str]) -> None:
+        for each in features:
+            if each.field.name == self._id_field:
+                value = each.value
+                found = [] if value is None else value.ss or value.i64s or value.i32s or []
+                if list(map(str, found)) != list(ids):
+                    raise OtherIdsError(self._id_field)
+                return
+        raise FeatureError(
+            f"feature {self._id_field!r} is missing, which should hold the ids",
+            code=ErrorCode.UNEXPECTED_ERROR,
+            hint="see `id_field`: not every service has such a feature",
+        )
 
 
 def _missing_rows(marks: str, num_rows: int) -> list[bool]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
-from sfs_core import PluginConfig
-from sfs_core.spi import HeaderName, HeaderValue, Retry, Seconds
+from sfs_core.spi import HeaderName, HeaderValue, Retry, Seconds, TlsOptions
 
 __all__ = ["HttpConfig"]
 
 _OWN_HEADERS: Final = {"content-type", "content-length", "content-encoding", "transfer-encoding", "host"}
 
 
-class HttpConfig(PluginConfig):
+class HttpConfig(TlsOptions):
     """Where the feature service is, and how it is asked."""
 
     endpoint: str | Annotated[list[str], Field(min_length=1)]
@@ -27,6 +25,9 @@ class HttpConfig(PluginConfig):
     widen: bool = False
     """Whether the service may send numbers in a narrower type that loses nothing: FIELD_INT32 for FIELD_INT64, and
     FIELD_INT32 or FIELD_FLOAT for FIELD_DOUBLE."""
+    id_field: str = ""
+    """A feature, if the service has one, that is the id itself, a text or an integer. It is asked for along with the
+    others and compared with the ids that were asked for, so that no answer can be taken for another one."""
     headers: list[str] | None = None
     """Names of the entries of a request's header that the service is told, besides those for tracing; without this
     option, all but those that begin with `sfs-`."""
@@ -38,13 +39,6 @@ class HttpConfig(PluginConfig):
     """See `user`."""
     http_headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Further HTTP headers to send, such as an API key's."""
-    ca_file: Path | None = None
-    """PEM file of the authorities that may vouch for an https endpoint, instead of the system's. Relative to the
-    config file, like the next two."""
-    certificate_file: Path | None = None
-    """PEM file of this client's certificate, and what leads from it to its authority."""
-    key_file: Path | None = None
-    """PEM file of this client's private key, where the certificate's file does not hold it."""
     pool_size: int = Field(default=100, gt=0)
     """Most connections that are open at a time; further fetches wait for one."""
     max_answer_bytes: int = Field(default=64 << 20, gt=0)
@@ -85,9 +79,7 @@ class HttpConfig(PluginConfig):
         named = "authorization" in map(str.lower, self.http_headers)
         if bool(self.user) + (self.token is not None) + named > 1:
             raise ValueError("only one of `token`, `user` and an Authorization header can be sent")
-        if self.key_file is not None and self.certificate_file is None:
-            raise ValueError("`key_file` needs `certificate_file`")
-        if (self.ca_file or self.certificate_file) and self.urls[0].scheme != "https":
+        if self.names_certificates and self.urls[0].scheme != "https":
             raise ValueError("certificates need TLS: an endpoint https://…")
         return self
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import ssl
 from typing import Final
 
 from yarl import URL
 
 from sfs_core import (
     Batch,
-    ConfigError,
     ErrorCode,
     FeatureContext,
     FeatureError,
@@ -22,9 +20,10 @@ from sfs_core import (
     PluginConfig,
     SfsError,
 )
+from sfs_core.spi import ClientTls
 
 from .client import HttpClient
-from .messages import TRACE_KEYS, AnswerReader, RequestWriter
+from .messages import TRACE_KEYS, AnswerReader, OtherIdsError, RequestWriter
 from .options import HttpConfig
 
 __all__ = ["HttpConfig", "HttpFeatureSource"]
@@ -43,8 +42,10 @@ class HttpFeatureSource(FeatureSource):
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         super().__init__(config, context)
         self._requests: RequestWriter | None = None
-        self._answers = AnswerReader(self.schema, context.logger.warning, widen=self.config.widen)
-        self._tls: ssl.SSLContext | None = None
+        self._answers = AnswerReader(
+            self.schema, context.logger.warning, widen=self.config.widen, id_field=self.config.id_field
+        )
+        self._tls: ClientTls | None = None
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -54,12 +55,13 @@ class HttpFeatureSource(FeatureSource):
         Raises:
             SfsError: a feature's type cannot be sent, or a certificate cannot be used (code 3).
         """
-        self._tls = self._tls_context()
+        self._tls = self._made_tls()
         self._requests = RequestWriter(
             self.context.service,
             self.context.party,
             self.schema,
             self.config.headers,
+            id_field=self.config.id_field,
             per_row=self.context.report_missing,
         )
 
@@ -81,7 +83,7 @@ class HttpFeatureSource(FeatureSource):
         Raises:
             SfsError: none can be reached, or shows a certificate that is trusted (code 4).
         """
-        tls = self._tls_context()
+        tls = self._made_tls()
         failures = []
         for url in self.config.urls:
             try:
@@ -97,10 +99,10 @@ class HttpFeatureSource(FeatureSource):
             where=str(url.with_query(None)),
         )
 
-    def _connect(self, url: URL, tls: ssl.SSLContext | None) -> None:
+    def _connect(self, url: URL, tls: ClientTls | None) -> None:
         with socket.create_connection((url.host, url.port), self.config.connect_timeout) as connection:
             if tls is not None:
-                tls.wrap_socket(connection, server_hostname=url.host).close()
+                tls.current().wrap_socket(connection, server_hostname=url.host).close()
 
     async def fetch_rows(self, query: FeatureQuery) -> FeatureResult:
         """The rows of the ids.
@@ -117,30 +119,24 @@ class HttpFeatureSource(FeatureSource):
             self._client, self._loop = HttpClient(self.config, self._tls), asyncio.get_running_loop()
         answer = await self._client.post(body, _trace_headers(query))
         try:
-            return self._answers.read(answer, len(query.ids))
+            return self._answers.read(answer, query.ids)
+        except OtherIdsError:
+            await self._disconnect()  # it may be the answer to another request, and the next one to this
+            raise
         except FeatureError as error:  # of several ids, it then does not say which
             if error.code != ErrorCode.FS_NOT_FOUND or len(query.ids) > 1 or not self.context.report_missing:
                 raise
             return FeatureResult(Batch.from_rows(self.schema, []), missing=[True])
 
-    def _tls_context(self) -> ssl.SSLContext | None:
-        config = self.config
-        if config.urls[0].scheme != "https":
+    async def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _made_tls(self) -> ClientTls | None:
+        if self.config.urls[0].scheme != "https":
             return None
-        ca_file, certificate, key = (
-            None if file is None else self.context.resolve(file)
-            for file in (config.ca_file, config.certificate_file, config.key_file)
-        )
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-            if certificate is not None:
-                context.load_cert_chain(certificate, key, password="")  # an encrypted key fails instead of asking
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"the files for TLS cannot be used ({type(error).__name__})",
-                hint="see `ca_file`, `certificate_file` and `key_file`: PEM files, the key without a password",
-            ) from None
-        return context
+        return ClientTls("the feature service", self.config, self.context, alpn=("http/1.1",))
 
 
 def _trace_headers(query: FeatureQuery) -> dict[str, str]:

@@ -39,7 +39,8 @@ def feature(name, type_, values):
 
 
 def read(body, schema=PERSON, num_rows=2, warn=pytest.fail) -> FeatureResult:
-    return AnswerReader(schema, warn).read(body if isinstance(body, bytes) else json.dumps(body).encode(), num_rows)
+    ids = [f"u{i}" for i in range(num_rows)]
+    return AnswerReader(schema, warn).read(body if isinstance(body, bytes) else json.dumps(body).encode(), ids)
 
 
 # ------------------------------------------------------------------------------------------------ the request
@@ -240,7 +241,7 @@ def test_numbers_are_widened_where_that_is_asked_for():
     reader = AnswerReader(WIDE, pytest.fail, widen=True)
 
     def wide(body):
-        return reader.read(json.dumps(body).encode(), 2).batch
+        return reader.read(json.dumps(body).encode(), TWO.ids).batch
 
     rows = wide(narrow([2**31 - 1, -(2**31)], (0.1, "NaN"))).rows()
     assert repr(rows) == repr([(2**31 - 1, float(np.float32(0.1)), 2.0**31 - 1), (-(2**31), float("nan"), -(2.0**31))])

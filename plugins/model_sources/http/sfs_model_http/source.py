@@ -17,8 +17,8 @@ import aiohttp
 from pydantic import Field
 from yarl import URL
 
-from sfs_core import ConfigError, ErrorCode, ModelSource, PackageError, PluginConfig, Progress
-from sfs_core.spi import HeaderName, HeaderValue, Seconds
+from sfs_core import ErrorCode, ModelSource, PackageError, PluginContext, Progress
+from sfs_core.spi import ClientTls, HeaderName, HeaderValue, Seconds, TlsOptions
 
 __all__ = ["HttpModelConfig", "HttpModelSource"]
 
@@ -29,18 +29,16 @@ _STRONG_TAG: Final = re.compile(r'"[\x21\x23-\x7e]*"')
 _QUOTED: Final = re.compile(r"[\x21-\x7e]*")
 
 
-class HttpModelConfig(PluginConfig):
+class HttpModelConfig(TlsOptions):
     """How a web server is asked."""
 
     token: HeaderValue | None = None
     """A bearer token to send."""
     http_headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Further HTTP headers to send, such as an API key's."""
-    ca_file: Path | None = None
-    """PEM file of the authorities that may vouch for an https server, instead of the system's. Relative to the config
-    file."""
     redirects: int = Field(default=5, ge=0)
-    """How many redirects are followed, never from https to http. Token and headers go to the first server only."""
+    """How many redirects are followed, never from https to http. Token, headers and the own certificate go to the first
+    server only."""
     resumptions: int = Field(default=3, ge=0)
     """How often a download that breaks off goes on where it was, from servers that tell versions of a file apart."""
     connect_timeout: Seconds = 60.0
@@ -62,10 +60,11 @@ class HttpModelSource(ModelSource):
         Raises:
             PackageError: `path` is no URL (code 3), the server does not deliver (code 4), or the file cannot be
                 written (code 10).
-            ConfigError: `ca_file` cannot be used (code 3).
+            ConfigError: a file for TLS cannot be used (code 3).
         """
         url = _checked_url(path)
-        connector = aiohttp.TCPConnector(ssl=self._tls_context(), socket_factory=_Guard())
+        tls = _Tls(self.config, self.context, url)
+        connector = aiohttp.TCPConnector(socket_factory=_Guard())
         try:
             async with (
                 asyncio.timeout(self.config.timeout),
@@ -78,7 +77,7 @@ class HttpModelSource(ModelSource):
                 ) as session,
             ):
                 with to.open("xb") as file:  # core removes it when this fails
-                    await self._save(session, url, _Partial(file, progress))
+                    await self._save(session, url, tls, _Partial(file, progress))
         except aiohttp.ClientError as error:
             if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, PermissionError):
                 raise _failed("the web server redirects from outside to an address inside this network", url) from None
@@ -89,11 +88,11 @@ class HttpModelSource(ModelSource):
             reason = error.strerror or type(error).__name__
             raise PackageError(f"the model package cannot be written: {reason}", where=str(to)) from None
 
-    async def _save(self, session: aiohttp.ClientSession, url: URL, partial: _Partial) -> None:
+    async def _save(self, session: aiohttp.ClientSession, url: URL, tls: _Tls, partial: _Partial) -> None:
         """Download; what breaks off is gone on with, where the server can say that it is still the same file."""
         for attempt in count(1):
             try:
-                async with self._answer(session, url, partial.range_headers()) as response:
+                async with self._answer(session, url, tls, partial.range_headers()) as response:
                     partial.begin(response, url)
                     await partial.append(response)
                     return
@@ -103,13 +102,14 @@ class HttpModelSource(ModelSource):
 
     @asynccontextmanager
     async def _answer(
-        self, session: aiohttp.ClientSession, first: URL, more: Mapping[str, str]
+        self, session: aiohttp.ClientSession, first: URL, tls: _Tls, more: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer at the end of the redirects."""
         url = first
         for _ in range(self.config.redirects + 1):
             headers = self._own_headers() if url.origin() == first.origin() else {}
-            async with session.get(url, headers={**headers, **more}, allow_redirects=False) as response:
+            headers = {**headers, **more}
+            async with session.get(url, headers=headers, ssl=tls.towards(url), allow_redirects=False) as response:
                 if response.status not in _REDIRECTS:
                     if not 200 <= response.status < 300:
                         raise _failed(f"the web server answers with HTTP status {response.status}", url)
@@ -123,12 +123,22 @@ class HttpModelSource(ModelSource):
         headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
         return headers | {name: value.get_secret_value() for name, value in self.config.http_headers.items()}
 
-    def _tls_context(self) -> ssl.SSLContext:
-        ca_file = self.config.ca_file
-        try:
-            return ssl.create_default_context(cafile=None if ca_file is None else self.context.resolve(ca_file))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"`ca_file` cannot be used ({type(error).__name__})", hint="a PEM file") from None
+
+class _Tls:
+    """TLS of one download: its certificate is shown to the first server only.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+
+    def __init__(self, config: TlsOptions, context: PluginContext, first: URL) -> None:
+        self._origin = first.origin()
+        self._own = ClientTls("the web server", config, context).current()
+        others = TlsOptions(ca_file=config.ca_file)
+        self._others = ClientTls("web servers", others, context).current() if config.certificate_file else self._own
+
+    def towards(self, url: URL) -> ssl.SSLContext:
+        return self._own if url.origin() == self._origin else self._others
 
 
 def _checked_url(path: str) -> URL:

@@ -7,9 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
-import shutil
 import ssl
-import subprocess
 import time
 from typing import Any
 
@@ -20,6 +18,7 @@ from sfs_model_http.source import HttpModelConfig, HttpModelSource
 
 from sfs_core import ErrorCode, PackageError, PluginContext, SfsError
 from sfs_core.model.cache import fetch_package
+from tests.support.certificates import Certificates
 
 CONTENT = os.urandom(3_000_000)
 
@@ -330,34 +329,62 @@ async def test_paths_that_are_no_urls(refused, url):
     await refused(url, ErrorCode.INVALID_ARGUMENT, "`path`")
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
 @pytest.fixture
-def certificate(tmp_path):
-    """The base name of a certificate of `localhost`, which vouches for itself, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates")
-    base = tmp_path / "localhost"
-    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -days 2"
-    files = f"-addext subjectAltName=DNS:localhost -keyout {base}.key -out {base}.pem"
-    subprocess.run(["openssl", *command.split(), *files.split()], check=True, capture_output=True)
-    return base
+async def safe_web(certificates):
+    """Starts web servers that are made out to localhost, and take a client's certificate if there is one."""
+    made = []
+
+    async def start():
+        files = certificates.files("web", "localhost")
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca_file)
+        tls.load_cert_chain(files.certificate_file, files.key_file)
+        tls.verify_mode = ssl.CERT_OPTIONAL
+        made.append(WebServer())
+        await made[-1].start("localhost", tls)
+        return made[-1]
+
+    yield start
+    for server in made:
+        await server.stop()
 
 
-async def test_tls(web, fetch, refused, certificate):
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
-    safe = WebServer()
-    await safe.start("localhost", tls)
+def shown(server):
+    """Certificates of its clients."""
+    return [writer.get_extra_info("peercert") for writer in server.serving.values()]
+
+
+async def test_tls(web, fetch, refused, safe_web, certificates):
+    safe = await safe_web()
     safe.pages |= {"/p": page(), "/down": redirect(f"{web.url}/p")}
     web.pages |= {"/p": page(), "/up": redirect(f"{safe.url}/p")}
-    ca_file = f"{certificate}.pem"
+    ca_file = str(certificates.ca_file)
     await refused(f"{safe.url}/p", text="Certificate")
     await refused(f"{safe.url}/p".replace("localhost", "127.0.0.1"), text="Certificate", ca_file=ca_file)
     await refused(f"{safe.url}/down", text="from https to http", ca_file=ca_file)
     assert web.asked == []
-    await refused(f"{safe.url}/p", ErrorCode.INVALID_ARGUMENT, "`ca_file`", ca_file="none.pem")
+    await refused(
+        f"{safe.url}/p", ErrorCode.INVALID_ARGUMENT, r"ca_file: .*none\.pem cannot be read", ca_file="none.pem"
+    )
     assert await fetch(f"{safe.url}/p", to="1", ca_file=ca_file) == CONTENT
     assert await fetch(f"{web.url}/up", to="2", ca_file=ca_file) == CONTENT
-    await safe.stop()
+
+
+async def test_the_own_certificate_is_shown_to_the_first_server_only(fetch, refused, safe_web, certificates):
+    first, second = await safe_web(), await safe_web()
+    first.pages |= {"/p": page(), "/away": redirect(f"{second.url}/p")}
+    second.pages |= {"/p": page()}
+    own = certificates.options("client", "alice", password="s3cret")
+    assert await fetch(f"{first.url}/p", to="1", **own) == CONTENT
+    assert await fetch(f"{first.url}/away", to="2", **own) == CONTENT
+    assert all("alice" in str(each) for each in shown(first))
+    assert shown(second) == [None]
+    del own["key_password"]
+    await refused(f"{first.url}/p", ErrorCode.INVALID_ARGUMENT, "key_file: .* is encrypted", **own)
 
 
 @pytest.mark.parametrize(
