@@ -11,7 +11,8 @@ import click
 
 from sfs_core.cli.configs import configs_argument, plugin_directory_option, print_warnings
 from sfs_core.cli.messages import show_error
-from sfs_core.config.loader import LoadedConfig, LoadedService, load
+from sfs_core.config.loaded import LoadedConfig, LoadedService
+from sfs_core.config.loader import load
 from sfs_core.errors import SfsError
 from sfs_core.server.keys import check_keys
 from sfs_core.server.loading import CheckedModel, check_model, open_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 
 __all__ = ["configs_argument", "plugin_directory_option", "print_warnings"]
 

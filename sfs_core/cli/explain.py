@@ -13,7 +13,8 @@ import click
 
 from sfs_core.cli.configs import plugin_directory_option, print_warnings
 from sfs_core.cli.tables import print_table
-from sfs_core.config.loader import LoadedConfig, LoadedService, load
+from sfs_core.config.loaded import LoadedConfig, LoadedService
+from sfs_core.config.loader import load
 from sfs_core.errors import RequestError
 from sfs_core.host.registry import Registry
 from sfs_core.model.package import read_package

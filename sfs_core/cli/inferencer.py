@@ -14,7 +14,8 @@ from sfs_core.cli.gflags import Kind, parse_flags
 from sfs_core.cli.reference_program import run_program
 from sfs_core.cli.secretflow_serving import WITHOUT_EFFECT, log_as
 from sfs_core.cli.serve import announce
-from sfs_core.config.loader import LoadedConfig, load
+from sfs_core.config.loaded import LoadedConfig
+from sfs_core.config.loader import load
 from sfs_core.config.reference_inference import Inference, read_inference
 from sfs_core.errors import ConfigError
 from sfs_core.server.app import Server

@@ -11,7 +11,8 @@ from sfs_core import __version__
 from sfs_core.cli.gflags import Kind, parse_flags
 from sfs_core.cli.reference_program import run_program
 from sfs_core.cli.serve import announce
-from sfs_core.config.loader import LoadedConfig, load
+from sfs_core.config.loaded import LoadedConfig
+from sfs_core.config.loader import load
 from sfs_core.config.reference_telemetry import read_logging, read_trace
 from sfs_core.errors import ConfigError
 from sfs_core.observe.logs import configure_logs

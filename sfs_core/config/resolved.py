@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from sfs_core.config.document import Node
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 
 __all__ = ["resolved"]
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 from sfs_core.config.schema import AdminHttp
 from sfs_core.errors import ErrorCode
 from sfs_core.link.listener import Limits, Listener

@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from sfs_core.config.loader import LoadedConfig, LoadedService, load_service
+from sfs_core.config.loaded import LoadedConfig, LoadedService
+from sfs_core.config.loader import load_service
 from sfs_core.errors import ConfigError, ErrorCode
 
 __all__ = ["Change", "Desired", "Package", "ServicePlan", "StateFile", "package_of", "plan", "with_package"]

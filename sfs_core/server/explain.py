@@ -18,7 +18,7 @@ from sfs_core.codec.execution import (
     reply_to_message,
 )
 from sfs_core.codec.prediction import FeatureParam, PredictRequest
-from sfs_core.config.loader import LoadedConfig, LoadedService
+from sfs_core.config.loaded import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
 from sfs_core.engine.plan import Plan

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sfs_core.config.callers import CallerLimits, Callers
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 from sfs_core.errors import PluginError
 from sfs_core.host.placed import placed
 from sfs_core.link.refusal import RefusalError

@@ -8,7 +8,7 @@ from concurrent.futures import Executor as Pool
 from dataclasses import dataclass
 from typing import Final
 
-from sfs_core.config.loader import LoadedConfig, LoadedService
+from sfs_core.config.loaded import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
 from sfs_core.errors import ConfigError, ErrorCode

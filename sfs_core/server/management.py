@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 from sfs_core.server.admin import Administration, AdminSocket, WorkerStatus
 from sfs_core.server.admin_http import AdminPort
 from sfs_core.server.desired import Desired, StateFile

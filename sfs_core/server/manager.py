@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from copy import deepcopy
 
-from sfs_core.config.loader import LoadedConfig, load_service
+from sfs_core.config.loaded import LoadedConfig
+from sfs_core.config.loader import load_service
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.server.desired import Change, Desired, Package, StateFile, package_of
 from sfs_core.server.orders import Managed, Order, Outcome, ProcessGoneError, ServiceStatus, VersionStatus

@@ -8,7 +8,7 @@ from concurrent.futures import Executor as Pool
 from functools import partial
 
 from sfs_core.batch import Schema
-from sfs_core.config.loader import LoadedFeatureSource, LoadedService
+from sfs_core.config.loaded import LoadedFeatureSource, LoadedService
 from sfs_core.config.schema import Features
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.features import source_schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 from sfs_core.errors import ConfigError
 from sfs_core.observe.worker import worker_number
 from sfs_core.server.app import Server

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 from sfs_core.errors import ConfigError, ErrorCode, SfsError
 from sfs_core.link.listener import Listener
 from sfs_core.link.rpc import CallInfo, Resource, Routes, WebAnswer

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from sfs_core.config.certificates import client_context, server_context
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 from sfs_core.config.schema import ServerConfig
 from sfs_core.config.tls import ServerTls as TlsOptions
 from sfs_core.config.tls import tls_files

@@ -13,7 +13,8 @@ from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sfs_core.config.loader import LoadedConfig, LoadedService, load_service
+from sfs_core.config.loaded import LoadedConfig, LoadedService
+from sfs_core.config.loader import load_service
 from sfs_core.errors import ConfigError, ErrorCode, RequestError, SfsError
 from sfs_core.observe.logs import log_levels, set_log_levels
 from sfs_core.observe.server_metrics import ServerMetrics

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from sfs_core.config.loader import LoadedConfig
+from sfs_core.config.loaded import LoadedConfig
 from sfs_core.errors import SfsError
 from sfs_core.observe.worker import VARIABLE
 from sfs_core.server.app import Server

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sfs_core.config.loader import LoadedConfig, load
+from sfs_core.config.loaded import LoadedConfig
+from sfs_core.config.loader import load
 from sfs_core.errors import ConfigError
 from tests.support.kuscia import document, party_config
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from sfs_core.cli import main
-from sfs_core.config.loader import LoadedConfig, load
+from sfs_core.config.loaded import LoadedConfig
+from sfs_core.config.loader import load
 from sfs_core.errors import ConfigError, ErrorCode, GraphError
 from sfs_core.host.registry import Registry
 from sfs_core.model.builder import GraphBuilder

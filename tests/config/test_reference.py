@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfs_core.config.document import plain, read_document
-from sfs_core.config.loader import ConfigFile, load, read_config
+from sfs_core.config.loaded import ConfigFile
+from sfs_core.config.loader import load, read_config
 from sfs_core.config.problems import Problems
 from sfs_core.errors import ConfigError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sfs_core.config.loader import LoadedConfig, load
+from sfs_core.config.loaded import LoadedConfig
+from sfs_core.config.loader import load
 from sfs_core.errors import ConfigError
 from sfs_core.server.desired import Change, Desired, Package, StateFile, package_of, plan, with_package
 from tests.server.reloading import COLUMNS, IDS
