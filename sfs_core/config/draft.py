@@ -16,7 +16,9 @@ from sfs_core.config.kuscia import is_kuscia, native_from_kuscia
 from sfs_core.config.loaded import ConfigFile, LoadedFeatureSource, LoadedOperators, LoadedService
 from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.config.reference import is_reference, native_from_reference
-from sfs_core.config.schema import ModelChoice, Plugins, ServerConfig, Service, SourceChoice
+from sfs_core.config.schema import Plugins, ServerConfig
+from sfs_core.config.service import ModelChoice, Service
+from sfs_core.config.source_choice import SourceChoice
 from sfs_core.config.tls_checks import tls_problems, tls_warnings
 from sfs_core.errors import PluginError
 from sfs_core.host.registry import Registry

@@ -8,7 +8,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, PydanticUserError
 
 from sfs_core.config.callers import AuthenticatorChoice
-from sfs_core.config.schema import ModelChoice, OperatorOptions, ServerConfig, Service, SourceChoice
+from sfs_core.config.schema import OperatorOptions, ServerConfig
+from sfs_core.config.service import ModelChoice, Service
+from sfs_core.config.source_choice import SourceChoice
 from sfs_core.errors import PluginError
 from sfs_core.host.registry import Registry
 from sfs_core.sdk.specs import ComponentSpec

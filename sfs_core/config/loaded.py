@@ -9,7 +9,8 @@ from typing import Any
 
 from sfs_core.config.document import Node
 from sfs_core.config.problems import Place, path_text
-from sfs_core.config.schema import ServerConfig, Service
+from sfs_core.config.schema import ServerConfig
+from sfs_core.config.service import Service
 from sfs_core.host.registry import Registry
 from sfs_core.sdk.authenticator import Authenticator
 from sfs_core.sdk.context import PluginConfig

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sfs_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sfs_core.config.schema import Retry  # slow to import, which callers' programs need not pay
+    from sfs_core.config.network import Retry  # slow to import, which callers' programs need not pay
 
 __all__ = [
     "Backoff",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sfs_core.config.loaded import LoadedConfig
-from sfs_core.config.schema import Peer, ServerConfig
+from sfs_core.config.network import Peer
+from sfs_core.config.schema import ServerConfig
 from sfs_core.engine.predictor import Predictor
 from sfs_core.errors import ErrorCode, GraphError, PeerError, SfsError
 from sfs_core.link.channel import open_replicas

@@ -9,7 +9,7 @@ from functools import partial
 
 from sfs_core.batch import Schema
 from sfs_core.config.loaded import LoadedFeatureSource, LoadedService
-from sfs_core.config.schema import Features
+from sfs_core.config.service import Features
 from sfs_core.engine.cache import CachedSource
 from sfs_core.engine.features import source_schema
 from sfs_core.engine.joined import JoinedSource

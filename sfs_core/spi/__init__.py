@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from sfs_core.codec.execution import MISSING_ROWS, PER_ROW
 from sfs_core.codec.features import Feature, FeatureField, FeatureValue, batch_of_features, field_type
+from sfs_core.config.network import Retry
 from sfs_core.config.option_types import HeaderName, HeaderValue, Seconds
-from sfs_core.config.schema import Retry
 from sfs_core.link.retry import FailureKind, RetryPolicy, retry_policy
 from sfs_core.spi.app import Fetch, SpiApp, spi_app
 from sfs_core.spi.check import Probe, Report, check_service
