@@ -95,7 +95,7 @@ def test_tls_of_feature_services(write: Write, tmp_path: Path) -> None:
                 )
             )
         )
-    assert "`key_file` needs `certificate_file`" in str(caught.value.problems)
+    assert "`key_file` and `key_password` need `certificate_file`" in str(caught.value.problems)
 
 
 INPUT = "input_config"
