@@ -154,6 +154,7 @@ class Cluster:
         secret_key: this party's; empty when its package has none. Shows in no representation.
         encode_scale: fixed-point scale of encrypted weights; 0 when the package has none.
         progress: to be called by a `prepare` that takes long, now and then: `done` of `total` of its work is done.
+        extensions: names that the model's operators announce at all parties, see `Operator.extensions`.
     """
 
     party: str
@@ -162,6 +163,7 @@ class Cluster:
     secret_key: bytes = field(repr=False)
     encode_scale: int = 0
     progress: Callable[[int, int], None] = field(default=_tell_nobody, repr=False)
+    extensions: frozenset[str] = frozenset()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("what holds a secret key is not pickled")
@@ -340,6 +342,13 @@ class Operator(ABC):
         Raises:
             GraphError: with these keys, `prepare` could not succeed.
         """
+
+    def extensions(self) -> Iterable[str]:
+        """What it can do beyond the reference's protocol, as names of the form `plugin/extension`, if its config wants
+        that. Parties tell each other in the handshake; those that all parties of a model announce are in
+        `Cluster.extensions`, and everywhere or nowhere in use. Name an extension anew when its form changes.
+        """
+        return ()
 
     def prepare(self, cluster: Cluster) -> None:
         """Make what needs the other parties' keys; called once, before the first `compute`, in a thread: it may take

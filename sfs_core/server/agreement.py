@@ -19,6 +19,7 @@ from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.proto.serving_pb2 import ModelInfo
 from sfs_core.sdk.operator import Operator
+from sfs_core.server.extensions import agreed_extensions
 from sfs_core.server.handshake import Patience, agree
 from sfs_core.server.keys import Preparation, cluster_of, prepare_operators
 from sfs_core.server.observed import ObservedPredictor
@@ -69,7 +70,8 @@ class Agreements:
         patience = patience or Patience(link.handshake_attempts, link.handshake_interval, link.timeout)
         answers = await agree(config.party, model.service, model.info, model.version, self._peers, patience)
         infos = {party: answer.model_info for party, answer in answers.items()}
-        await self._prepare(model, infos)
+        told = {party: frozenset(_extensions(answer)) for party, answer in answers.items()}
+        await self._prepare(model, infos, agreed_extensions(model.service, model.extensions, told))
         predictor = (Predictor if config.logging.slow is None else ObservedPredictor)(
             config.party,
             model.graph,
@@ -97,10 +99,10 @@ class Agreements:
         logger.info("%s: %s agreed with %s", config.party, model.service, ", ".join(sorted(infos)))
         return predictor
 
-    async def _prepare(self, model: ServedModel, infos: Mapping[str, ModelInfo]) -> None:
+    async def _prepare(self, model: ServedModel, infos: Mapping[str, ModelInfo], extensions: frozenset[str]) -> None:
         operators = model.executor.operators
         preparation = model.preparation = Preparation(model.service, len(operators))
-        cluster = cluster_of(self._config.party, model.graph, infos, preparation)
+        cluster = cluster_of(self._config.party, model.graph, infos, preparation, extensions)
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, prepare_operators, operators, cluster, preparation)
@@ -177,6 +179,8 @@ def rows_of_a_round(config: ServerConfig, operators: Iterable[Operator]) -> int:
 
 def _announcing(extension: str, answers: Answers) -> set[str]:
     """The parties that told that they know an extension."""
-    return {
-        party for party, answer in answers.items() if extension in answer.header.data.get(EXTENSIONS, "").split(",")
-    }
+    return {party for party, answer in answers.items() if extension in _extensions(answer)}
+
+
+def _extensions(answer: GetModelInfoResponse) -> list[str]:
+    return answer.header.data.get(EXTENSIONS, "").split(",")

@@ -152,10 +152,11 @@ async def measure(
 
 def _predictor(models: Mapping[str, ServedModel], requester: str, measured: Measured) -> Predictor:
     infos = {party: model.info for party, model in models.items()}
+    shared = frozenset.intersection(*(model.extensions for model in models.values()))
     for party, model in models.items():
         others = {name: info for name, info in infos.items() if name != party}
         check_consistency(party, model.info, others)
-        prepare_operators(model.executor.operators, cluster_of(party, model.graph, others))
+        prepare_operators(model.executor.operators, cluster_of(party, model.graph, others, extensions=shared))
     own = models[requester]
     peers = {name: _Peer(name, model.executor, measured) for name, model in models.items() if name != requester}
     return Predictor(

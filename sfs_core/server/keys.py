@@ -71,7 +71,11 @@ class Preparation:
 
 
 def cluster_of(
-    party: str, graph: Graph, peers: Mapping[str, ModelInfo], preparation: Preparation | None = None
+    party: str,
+    graph: Graph,
+    peers: Mapping[str, ModelInfo],
+    preparation: Preparation | None = None,
+    extensions: frozenset[str] = frozenset(),
 ) -> Cluster:
     """The cluster as this party's operators see it, after the handshake.
 
@@ -80,6 +84,7 @@ def cluster_of(
         graph: its own graph, which holds its keys.
         peers: what each other party told of its model.
         preparation: is told by operators how far they are.
+        extensions: on which all parties agree.
     """
     keys = {name: info.graph_view.he_info.pk_buf for name, info in peers.items()}
     own = graph.he
@@ -92,6 +97,7 @@ def cluster_of(
         secret_key=own.secret_key if own is not None else b"",
         encode_scale=own.encode_scale if own is not None else 0,
         progress=(preparation or Preparation("", 0)).inside,
+        extensions=extensions,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from concurrent.futures import Executor as Pool
@@ -21,6 +22,7 @@ from sfs_core.model.validation import CheckedGraph, check_cluster, check_graph
 from sfs_core.observe.server_metrics import ServerMetrics
 from sfs_core.sdk.context import PluginContext
 from sfs_core.server.desired import Package
+from sfs_core.server.extensions import extensions_of
 from sfs_core.server.observed import ObservedExecutor
 from sfs_core.server.served import ServedModel
 from sfs_core.server.sources import feature_source
@@ -162,16 +164,25 @@ def open_model(
         executor.observe(service.config.service, metrics)
     info = model_info(checked.model)
     version = model_version(info, service.config.model.version)
+    extensions = extensions_of(executor.operators.values())
     return ServedModel(
         service.config.service,
         version,
-        f"{version}.{checked.model.digest[:16]}",
+        f"{version}.{_package_id(checked.model.digest, extensions)}",
         info,
         checked.graph.graph,
         executor,
         Package(service.config.model.source.path, checked.model.digest, service.config.model.version),
+        extensions=extensions,
         per_row=features is not None and features.missing == "per_row",
     )
+
+
+def _package_id(digest: str, extensions: frozenset[str]) -> str:
+    """Names a package with what its operators announce: where either changes, the parties must agree anew."""
+    if extensions:
+        digest = hashlib.sha256(",".join([digest, *sorted(extensions)]).encode()).hexdigest()
+    return digest[:16]
 
 
 def _precompute(service: LoadedService, executor: Executor) -> None:

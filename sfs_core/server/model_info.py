@@ -85,6 +85,7 @@ class ModelInfoHandler:
             if version:  # who asks for one knows what this is
                 answer.header.data[MODEL] = model.id
                 extensions += [MODEL_EXTENSION, *([AGREED_EXTENSION] if model.predictor is not None else [])]
+                extensions += sorted(model.extensions)
             if extensions:
                 answer.header.data[EXTENSIONS] = ",".join(extensions)
         if over is not None:

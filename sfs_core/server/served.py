@@ -33,6 +33,7 @@ class ServedModel:
         batcher: joins callers' requests for the predictor; None as long as that is.
         agreed: set together with these two.
         preparation: how far operators are with what they make of the parties' keys, as long as they do.
+        extensions: what its operators can do beyond the reference's protocol, with parties that can do it, too.
         per_row: whether this party scores the rows that are there when others are missing (`features.missing`).
     """
 
@@ -43,6 +44,7 @@ class ServedModel:
     graph: Graph
     executor: Executor
     package: Package
+    extensions: frozenset[str] = frozenset()
     per_row: bool = False
     predictor: Predictor | None = None
     batcher: Batcher | None = None

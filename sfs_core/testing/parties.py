@@ -28,6 +28,7 @@ from sfs_core.model.package import model_info, read_package
 from sfs_core.model.validation import check_graph
 from sfs_core.proto import apis_pb2
 from sfs_core.sdk.context import FeatureContext
+from sfs_core.server.extensions import extensions_of
 from sfs_core.server.keys import cluster_of, prepare_operators
 
 __all__ = ["predictors"]
@@ -87,9 +88,10 @@ def predictors(
         for execution in checked.graph.executions:
             if execution.dispatch is Dispatch.SPECIFIED and execution.specific:
                 specified[execution.index] = party
+    shared = frozenset.intersection(*(extensions_of(each.operators.values()) for each in executors.values()))
     for party, executor in executors.items():
         others = {name: info for name, info in infos.items() if name != party}
-        prepare_operators(executor.operators, cluster_of(party, graphs[party], others))
+        prepare_operators(executor.operators, cluster_of(party, graphs[party], others, extensions=shared))
     return {
         party: Predictor(
             party,

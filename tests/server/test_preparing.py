@@ -85,6 +85,7 @@ def model(*names: str) -> Any:
     executor = SimpleNamespace(operators=operators, features=SimpleNamespace(source=None))
     graph = SimpleNamespace(he=None)
     plain = {"info": None, "version": "v", "graph": graph, "executor": executor, "predictor": None, "preparation": None}
+    plain["extensions"] = frozenset()
     return SimpleNamespace(service="svc", **plain)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from .keyring import Keyring, keyring_of
 from .matrices import CipherItems, CipherMatrix, PlainMatrix, cells_of
 from .numbers import check_scale
 from .own_keys import own_keys
+from .packing import EXTENSION
 from .wire import WireError
 
 __all__ = ["PheOperator", "read_from"]
@@ -26,6 +27,10 @@ class PheOperator(Operator):
     heavy = True
     discloses = "values that are encrypted or masked"
     _keyring: Keyring | None = None
+
+    def extensions(self) -> Iterable[str]:
+        """Packing, if it is switched on."""
+        return [EXTENSION] if self.config.packing else []
 
     def check_keys(self, cluster: Cluster) -> None:
         """Check this party's keys and scale.

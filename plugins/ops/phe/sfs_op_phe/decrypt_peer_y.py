@@ -7,8 +7,9 @@ import pyarrow as pa
 from sfs_core import Batch, ComputeContext, Schema, attr
 
 from .base import PheOperator, read_from
-from .matrices import cells_of, read_cipher_matrix, write_plain_matrix
+from .matrices import cells_of, read_cipher_matrix, read_plain_matrix, write_plain_matrix
 from .numbers import MASKED_BITS
+from .packing import is_packed, masks_place, read_packed, write_packed
 
 __all__ = ["PheDecryptPeerY"]
 
@@ -46,9 +47,26 @@ class PheDecryptPeerY(
             SfsError: a decrypted number is too long (code 3).
         """
         self.require_requester(context, own=False)
-        keyring = self.keyring
+        keyring, (cell,) = self.keyring, cells_of(results)
+        if keyring.scores.count > 1 and is_packed(cell):
+            return Batch(self._output, 1, rows=[(self._packed(cell),)])
         with read_from(self.partial_y_col_name, keyring.peer):
-            matrix = read_cipher_matrix(cells_of(results)[0], keyring.own)
+            matrix = read_cipher_matrix(cell, keyring.own)
         sums = keyring.decrypt(matrix.items, MASKED_BITS, self.partial_y_col_name)
         plain = write_plain_matrix(matrix.rows, matrix.columns, matrix.dimensions, sums)
         return Batch(self._output, 1, rows=[(plain,)])
+
+    def _packed(self, cell: bytes) -> bytes:
+        """The requester's packed results with its masks, from which this party's own masks are taken."""
+        keyring, slots = self.keyring, self.keyring.scores
+        with read_from(self.partial_y_col_name, keyring.peer):
+            rows, (results, token) = read_packed(cell, slots.bits, 2)
+            matrix = read_cipher_matrix(results, keyring.own)
+        with read_from(self.partial_y_col_name, keyring.party):
+            sealed = keyring.tokens.open(token, masks_place(keyring.party, keyring.peer))
+            sealed_rows, (masks,) = read_packed(sealed, slots.bits, 1)
+        self.require(sealed_rows == rows, f"{keyring.peer} asks for {rows} rows, this party masked {sealed_rows}")
+        self.require_shape(matrix, slots.numbers(rows), 1, f"what {keyring.peer} masked")
+        sums = keyring.decrypt(matrix.items, slots.masked_bits, self.partial_y_col_name)
+        plain = [a + b for a, b in zip(sums, read_plain_matrix(masks).items, strict=True)]
+        return write_packed(rows, slots.bits, write_plain_matrix(len(plain), 1, 2, plain))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from .matrices import (
     write_plain_matrix,
 )
 from .numbers import FEATURE_SCALE, MASK_BITS, OFFSET_BITS, encode
+from .packing import masks_place, write_packed
 from .powers import FixedBase, inverses, product_of_powers
 from .wire import WireError, read_ciphertext_text, read_matrix
 
@@ -117,9 +119,15 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
             raise self._unreadable("intercept_ciphertext", error) from None
         keyring.their_masks.reserve(1)
         self._noise, self._own_noise = keyring.their_noise, keyring.own_noise
-        self._sums = WeightedSums(
-            [key.leave(weight) for weight in weights], key, keyring.table_memory, keyring.progress
-        )
+        bases = [key.leave(weight) for weight in weights]
+        if keyring.scores.count > 1:
+            keyring.packed_masks.reserve(1)
+            bases = [powmod(base, shift, modulus) for shift in keyring.scores.shifts for base in bases]
+            self._constants = [
+                powmod(self._constant, sum(keyring.scores.shifts[:count]), modulus)
+                for count in range(keyring.scores.count + 1)
+            ]
+        self._sums = WeightedSums(bases, key, keyring.table_memory, keyring.progress)
         keyring.table_memory -= self._sums.memory
 
     def _check_key(self, representative: mpz, keyring: Keyring) -> None:
@@ -142,6 +150,8 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
         """
         self.require_rows(features)
         keyring, num_rows = self.keyring, features.num_rows
+        if keyring.scores.apply(num_rows):
+            return self._packed(context, features)
         key, own = keyring.theirs, keyring.own
         if context.requester == keyring.party:
             masks = keyring.take_masks(num_rows)
@@ -160,19 +170,54 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
 
     def _results(self, key: PublicKey, features: Batch, masks: Sequence[mpz]) -> list[mpz]:
         """The encrypted masks with everything added to them."""
-        num_weights, modulus = self._num_weights, key.modulus
+        modulus = key.modulus
         results = [mask * self._constant % modulus for mask in masks]
+        numbers, offsets = self._encoded(features, OFFSET_BITS)
+        if numbers:
+            results = [result * s % modulus for result, s in zip(results, self._sums.of(numbers), strict=True)]
+        if offsets:
+            results = [r * key.power(offset) % modulus for r, offset in zip(results, offsets, strict=True)]
+        return results
+
+    def _encoded(self, features: Batch, offset_bits: int) -> tuple[list[list[int]], list[int]]:
+        """Of each row the numbers that weights are multiplied by, and the offset; empty where there are none."""
         if not self.feature_names:  # the table may hold any columns then
-            return results
-        values = features.matrix()
+            return [], []
+        values, num_weights = features.matrix(), self._num_weights
+        numbers: list[list[int]] = []
+        offsets: list[list[int]] = []
         if num_weights:
             numbers = encode(values[:, :num_weights], FEATURE_SCALE, self.feature_names[:num_weights])
-            results = [result * s % modulus for result, s in zip(results, self._sums.of(numbers), strict=True)]
         if self.offset_col_name:
             scale = FEATURE_SCALE * self.keyring.scale
-            offsets = encode(values[:, num_weights:], scale, [self.offset_col_name], bits=OFFSET_BITS)
-            results = [r * key.power(offset) % modulus for r, (offset,) in zip(results, offsets, strict=True)]
-        return results
+            offsets = encode(values[:, num_weights:], scale, [self.offset_col_name], bits=offset_bits)
+        return numbers, [offset for (offset,) in offsets]
+
+    def _packed(self, context: ComputeContext, features: Batch) -> Batch:
+        """The same with several rows in each number, and a mask per number at both parties.
+
+        The exponent of a weight holds its features of several rows, so that packing costs no multiplication.
+        """
+        keyring, num_rows = self.keyring, features.num_rows
+        key, slots = keyring.theirs, keyring.scores
+        numbers, offsets = self._encoded(features, slots.value_bits)
+        masks = keyring.packed_masks.take(slots.numbers(num_rows))
+        counts = [len(group) for group in slots.groups(range(num_rows))]
+        results = [
+            mask.encrypted * self._constants[count] % key.modulus for mask, count in zip(masks, counts, strict=True)
+        ]
+        if numbers:
+            flat = [list(chain.from_iterable(group)) for group in slots.groups(numbers)]
+            results = [result * s % key.modulus for result, s in zip(results, self._sums.of(flat), strict=True)]
+        if offsets:
+            added = [key.power(slots.pack(group)) for group in slots.groups(offsets)]
+            results = [result * power % key.modulus for result, power in zip(results, added, strict=True)]
+        result = write_packed(num_rows, slots.bits, write_cipher_matrix(len(results), 1, 2, results, key))
+        own_masks = write_plain_matrix(len(masks), 1, 2, [-mask.number for mask in masks])
+        rand = write_packed(num_rows, slots.bits, own_masks)
+        if context.requester != keyring.party:
+            rand = keyring.tokens.seal(rand, masks_place(keyring.party, keyring.peer))
+        return Batch(self._output, 1, rows=[(result, rand, keyring.party)])
 
 
 class WeightedSums:
@@ -208,14 +253,14 @@ class WeightedSums:
                 progress(count, len(self._weights))
 
     def of(self, rows: Sequence[Sequence[int]]) -> list[mpz]:
-        """One residue per row of integers."""
+        """One residue per row of integers; to the weights that a row has no number for, it has zeros."""
         if self._tables is None:
             return [product_of_powers(self._weights, row, self._modulus) for row in rows]
         # Negative features go to a second product, inverted for all rows at once.
         tables, positive, negative = self._tables, [], []
         for row in rows:
             above = below = mpz(1)
-            for table, x in zip(tables, row, strict=True):
+            for table, x in zip(tables, row, strict=False):
                 if x > 0:
                     above = table.times_power(above, x)
                 elif x:

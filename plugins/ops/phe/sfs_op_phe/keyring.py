@@ -16,9 +16,10 @@ from sfs_core import Cluster, GraphError
 
 from .config import PheConfig
 from .keys import DIGIT_SIZES, as_texts, made_together
-from .masks import Mask, random_masks
+from .masks import Mask, PackedMask, random_masks, random_packed_masks
 from .numbers import MASK_BITS, are_short, out_of_range
 from .own_keys import own_keys, public_key_of
+from .packing import EXTENSION, ScoreSlots
 from .stock import Stock
 from .tokens import TokenBox
 from .workers import workers_of
@@ -29,7 +30,7 @@ Item = TypeVar("Item")
 
 _PORTION: Final = 64
 """So many random encryptions are made ahead by each worker at a time: some milliseconds of work."""
-_STOCKS: Final = ("own_noise", "their_noise", "their_masks")
+_STOCKS: Final = ("own_noise", "their_noise", "their_masks", "packed_masks")
 _MOST_BEGUN: Final = 64
 """Decryptions that wait for their request to go on; those of requests that failed are dropped in the end."""
 _MOST_MASKS: Final = 1 << 14
@@ -50,6 +51,7 @@ class Keyring:
         workers: calculate in other processes.
         table_memory: bytes that further tables of weights may take.
         progress: to be told how far tables are.
+        scores: how scores of several rows are packed; with room for one where they are not.
     """
 
     def __init__(self, cluster: Cluster, config: PheConfig) -> None:
@@ -72,6 +74,8 @@ class Keyring:
         self._stock_limit = config.noise_stock
         self.table_memory = config.table_memory
         self.progress = cluster.progress
+        capacity = min(self.own.limit, self.theirs.limit).bit_length() - 1 if EXTENSION in cluster.extensions else 0
+        self.scores = ScoreSlots(capacity)
         self._begun: dict[tuple[mpz, ...], Callable[[], list[int]]] = {}
         self._masks: dict[int, mpz] = {}
 
@@ -138,6 +142,12 @@ class Keyring:
     def their_masks(self) -> Stock[Mask]:
         """Random masks, encrypted under the peer's key."""
         return self._stock(random_masks, (self.theirs.to_bytes(), self.own.to_bytes(), self.own.digit_bits, MASK_BITS))
+
+    @cached_property
+    def packed_masks(self) -> Stock[PackedMask]:
+        """Random masks for packed numbers, encrypted under the peer's key."""
+        recipe = (self.theirs.to_bytes(), self.theirs.digit_bits, self.scores.mask_bits)
+        return self._stock(random_packed_masks, recipe)
 
     def _stock(self, make: Callable[..., list[Item]], recipe: tuple[object, ...]) -> Stock[Item]:
         workers, idle = self.workers, self._idle_workers

@@ -11,7 +11,7 @@ from gmpy2 import mpz
 from .keys import PublicKey
 from .schemes import read_public_key
 
-__all__ = ["Mask", "random_masks"]
+__all__ = ["Mask", "PackedMask", "random_masks", "random_packed_masks"]
 
 
 class Mask(NamedTuple):
@@ -26,6 +26,26 @@ class Mask(NamedTuple):
     number: int
     encrypted: mpz
     taken_off: mpz
+
+
+class PackedMask(NamedTuple):
+    """A random number that hides packed numbers, used once.
+
+    Args:
+        number: itself.
+        encrypted: under the peer's key, with fresh randomness, as a representative.
+    """
+
+    number: int
+    encrypted: mpz
+
+
+def random_packed_masks(peer_key: bytes, digit_bits: int, mask_bits: int, count: int) -> list[PackedMask]:
+    """Some masks for packed numbers; arguments as of `random_masks`."""
+    peer = _read(peer_key, digit_bits)
+    numbers = [secrets.randbits(mask_bits) for _ in range(count)]
+    pairs = zip(numbers, peer.noises(count), strict=True)
+    return [PackedMask(number, noise * peer.power(number) % peer.modulus) for number, noise in pairs]
 
 
 def random_masks(peer_key: bytes, own_key: bytes, digit_bits: int, mask_bits: int, count: int) -> list[Mask]:

@@ -9,6 +9,7 @@ from sfs_core import Batch, ComputeContext, Int32, Schema, attr, link_function
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, read_plain_matrix
 from .numbers import FEATURE_SCALE, MASKED_BITS, SCORE_BITS, are_short, decode, out_of_range
+from .packing import is_packed, read_packed
 
 __all__ = ["PheMergeY"]
 
@@ -53,16 +54,37 @@ class PheMergeY(
             SfsError: a sum is too long to be one, which is so when the masks do not cancel (code 3).
         """
         self.require_requester(context, own=True)
+        keyring, (theirs,), (own,) = self.keyring, cells_of(decrypted), cells_of(encrypted)
+        sums = self._unpacked(theirs, own) if is_packed(own) else self._added(theirs, own)
+        linear = decode(sums, FEATURE_SCALE * keyring.scale)
+        return Batch(self._output, len(sums), [self._link.many(linear) * self.yhat_scale])
+
+    def _added(self, decrypted: bytes, encrypted: bytes) -> list[int]:
+        """The sum of each row, whose masks cancel."""
         keyring = self.keyring
         with read_from(self.decrypted_y_col_name, keyring.peer):
-            theirs = read_plain_matrix(cells_of(decrypted)[0])
+            theirs = read_plain_matrix(decrypted)
         with read_from(self.crypted_y_col_name, keyring.peer):
-            matrix = read_cipher_matrix(cells_of(encrypted)[0], keyring.own)
+            matrix = read_cipher_matrix(encrypted, keyring.own)
         self.require_shape(matrix, matrix.rows, 1, f"what {keyring.peer} masked")
         self.require_shape(theirs, matrix.rows, 1, f"what {keyring.peer} decrypted")
         own = keyring.decrypt(matrix.items, MASKED_BITS, self.crypted_y_col_name)
         sums = [a + b for a, b in zip(theirs.items, own, strict=True)]
         if not are_short(sums, SCORE_BITS):
             raise out_of_range(self.score_col_name)
-        linear = decode(sums, FEATURE_SCALE * keyring.scale)
-        return Batch(self._output, matrix.rows, [self._link.many(linear) * self.yhat_scale])
+        return sums
+
+    def _unpacked(self, decrypted: bytes, encrypted: bytes) -> list[int]:
+        """The same of packed rows; this party's masks come with what it decrypts."""
+        keyring, slots = self.keyring, self.keyring.scores
+        with read_from(self.crypted_y_col_name, keyring.peer):
+            rows, (results, own_masks) = read_packed(encrypted, slots.bits, 2)
+            matrix, masks = read_cipher_matrix(results, keyring.own), read_plain_matrix(own_masks)
+        with read_from(self.decrypted_y_col_name, keyring.peer):
+            their_rows, (plain,) = read_packed(decrypted, slots.bits, 1)
+            theirs = read_plain_matrix(plain)
+        self.require(their_rows == rows, f"{keyring.peer} decrypted {their_rows} rows, there are {rows}")
+        self.require_shape(theirs, matrix.rows, 1, f"what {keyring.peer} decrypted")
+        own = keyring.decrypt(matrix.items, slots.masked_bits, self.crypted_y_col_name)
+        numbers = [a + b + mask for a, b, mask in zip(theirs.items, own, masks.items, strict=True)]
+        return slots.unpack(numbers, rows, self.score_col_name)

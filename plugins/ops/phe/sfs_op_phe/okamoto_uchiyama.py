@@ -16,7 +16,7 @@ from .wire import Reader, integer_from_bytes, integer_to_bytes, tagged, write_ar
 __all__ = ["OuPublicKey", "OuSecretKey", "generate_ou_keys", "random_zeros"]
 
 _TABLE_BYTES: Final = 24
-"""Messages of up to 192 bits are encrypted by table."""
+"""Messages of up to 192 bits are encrypted by table; longer ones, where there are any, by a second one: 7 MB."""
 
 
 class OuPublicKey(PublicKey):
@@ -78,10 +78,16 @@ class OuPublicKey(PublicKey):
     def _negative(self) -> FixedBase:
         return FixedBase(invert(self.g, self.n), self.n, _TABLE_BYTES)
 
+    @cached_property
+    def _positive_wide(self) -> FixedBase:
+        return FixedBase(self.g, self.n, -(-self.max_bits // 8))
+
     def power(self, message: int) -> mpz:
         """G to the message."""
         self.check_message(message)
-        return self._positive(message) if message >= 0 else self._negative(-message)
+        if message < 0:
+            return self._negative(-message)
+        return (self._positive if message >> 8 * _TABLE_BYTES == 0 else self._positive_wide)(message)
 
 
 class OuSecretKey(SecretKey):

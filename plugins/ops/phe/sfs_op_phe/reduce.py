@@ -10,6 +10,7 @@ from sfs_core import Batch, ComputeContext, Schema, attr
 
 from .base import PheOperator, read_from
 from .matrices import read_cipher_matrix, read_one_ciphertext, read_plain_matrix, write_cipher_matrix
+from .packing import is_packed, read_packed, write_packed
 
 __all__ = ["PheReduce"]
 
@@ -51,7 +52,10 @@ class PheReduce(
         """
         self.require_requester(context, own=True)
         own, theirs = self.cells_by_party(results)
-        outcome = self._for_peer(own, theirs) if self.select_crypted_for_peer else self._for_self(own, theirs)
+        if is_packed(own[0]):
+            outcome = self._packed_for_peer(own, theirs) if self.select_crypted_for_peer else self._packed(own, theirs)
+        else:
+            outcome = self._for_peer(own, theirs) if self.select_crypted_for_peer else self._for_self(own, theirs)
         return Batch(self._output, 1, rows=[(outcome,)])
 
     def _for_peer(self, own: Sequence[bytes], theirs: Sequence[bytes]) -> bytes:
@@ -78,3 +82,23 @@ class PheReduce(
         sums = [result * keyring.taken_off(-mask) % key.modulus for result, mask in pairs]
         keyring.begin_decrypting(sums)  # which PHE_2P_MERGE_Y asks for once the peer has answered
         return write_cipher_matrix(results.rows, 1, 2, sums, key)
+
+    def _packed_for_peer(self, own: Sequence[bytes], theirs: Sequence[bytes]) -> bytes:
+        """This party's results plus its masks, and the peer's masks, which only the peer can read and take off."""
+        bits = self.keyring.scores.bits
+        with read_from(self.partial_y_col_name, self.keyring.party):
+            results = read_packed(own[0], bits, 1)
+        return write_packed(results.rows, bits, results.parts[0], theirs[1])
+
+    def _packed(self, own: Sequence[bytes], theirs: Sequence[bytes]) -> bytes:
+        """The peer's results plus its masks, and this party's masks, which stay here."""
+        keyring, slots = self.keyring, self.keyring.scores
+        with read_from(self.rand_number_col_name, keyring.party):
+            masks = read_packed(own[1], slots.bits, 1)
+        with read_from(self.partial_y_col_name, keyring.peer):
+            results = read_packed(theirs[0], slots.bits, 1)
+            matrix = read_cipher_matrix(results.parts[0], keyring.own)
+        self.require(results.rows == masks.rows, f"{keyring.peer} packed {results.rows} rows, there are {masks.rows}")
+        self.require_shape(matrix, slots.numbers(masks.rows), 1, f"{keyring.peer}'s result")
+        keyring.begin_decrypting(matrix.items)
+        return write_packed(masks.rows, slots.bits, results.parts[0], masks.parts[0])

@@ -10,6 +10,7 @@ import pytest
 from sfs_op_phe.base import PheOperator
 from sfs_op_phe.keys import SecretKey
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
+from sfs_op_phe.packing import EXTENSION
 from sfs_op_phe.paillier import generate_paillier_keys
 
 from sfs_core import Cluster, ComputeContext
@@ -27,12 +28,15 @@ class Parties:
     """Alice and bob, their keys, and their view of the cluster."""
 
     secrets: dict[str, SecretKey]
+    extensions: frozenset[str] = frozenset()
     clusters: dict[str, Cluster] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         keys = {party: secret.public.to_bytes() for party, secret in self.secrets.items()}
         for party, secret in self.secrets.items():
-            self.clusters[party] = Cluster(party, ("alice", "bob"), keys, secret.to_bytes(), SCALE)
+            self.clusters[party] = Cluster(
+                party, ("alice", "bob"), keys, secret.to_bytes(), SCALE, extensions=self.extensions
+            )
 
     def key(self, party: str) -> Any:
         return self.secrets[party].public
@@ -67,6 +71,12 @@ def other(party: str) -> str:
 def parties() -> Parties:
     """With OU keys."""
     return Parties({"alice": generate_ou_keys(2048), "bob": generate_ou_keys(2048)})
+
+
+@pytest.fixture(scope="session")
+def packing(parties: Parties) -> Parties:
+    """The same two, who agreed on packing."""
+    return Parties(parties.secrets, frozenset({EXTENSION}))
 
 
 @pytest.fixture(scope="session")
