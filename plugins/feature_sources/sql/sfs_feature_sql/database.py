@@ -166,6 +166,7 @@ class Database:
                 f"`url` cannot be used with {self._url.drivername!r}: isolation level AUTOCOMMIT"
             ) from None
         sa.event.listen(engine, "connect", self._prepare_session(engine))
+        sa.event.listen(engine, "invalidate", _end_at_once)
         return engine
 
     def _prepare_session(self, engine: sa.Engine) -> Callable[[Any, Any], None]:
@@ -218,6 +219,13 @@ class Database:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return re.sub(r"^<class '[\w.]+'>: ", "", " ".join(text.split()))
+
+
+def _end_at_once(connection: Any, *_: object) -> None:
+    """Have a driver say no goodbye, for seconds, to a server that answers no more."""
+    terminate = getattr(getattr(connection, "driver_connection", None), "terminate", None)
+    if terminate is not None:
+        terminate()
 
 
 # What each new connection is told. Elsewhere the account must be one that may only read.
