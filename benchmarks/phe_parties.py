@@ -33,6 +33,7 @@ from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.trees import complete_tree
 from sfs_core.client.load.figures import Figures, figures_of
 from sfs_core.client.load.generator import Callers, Generator, even_arrivals
 from sfs_core.client.load.protocols import open_transport
@@ -71,7 +72,7 @@ def own_models(folder: Path) -> dict[str, Model]:
     features = {party: write_csv(folder / f"{party}.csv", IDS, own) for party, own in columns.items()}
     weights = {party: {name: float(draw.normal()) for name in own} for party, own in columns.items()}
     every = {name: np.array(values) for own in columns.values() for name, values in own.items()}
-    trees = [_complete_tree(random.Random(seed), list(every)) for seed in range(NUM_TREES)]
+    trees = [complete_tree(DEPTH, random.Random(seed), list(every)) for seed in range(NUM_TREES)]
     owner = {name: party for party, own in columns.items() for name in own}
     find = registry().operator
     graphs = {
@@ -87,15 +88,6 @@ def own_models(folder: Path) -> dict[str, Model]:
         files = cluster_files(folder / name, {name: encrypt_graphs(plain, keys)}, features, link={"timeout": SECONDS})
         made[name] = Model(files, PARTIES, IDS, np.array(scores[name]))
     return made
-
-
-def _complete_tree(chance: random.Random, names: Sequence[str]) -> Tree:
-    inner = 2**DEPTH - 1
-    size = 2 * inner + 1
-    left = [2 * i + 1 if i < inner else -1 for i in range(size)]
-    right = [2 * i + 2 if i < inner else -1 for i in range(size)]
-    draw = [chance.gauss(0, 1) for _ in range(size)]
-    return Tree(left, right, [chance.choice(names) for _ in range(size)], draw, draw)
 
 
 def _values(tree: Tree, features: Mapping[str, np.ndarray]) -> np.ndarray:

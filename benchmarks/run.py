@@ -33,9 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.history import record
 from benchmarks.load import HttpLoad, Load, PrpcLoad
+from benchmarks.trees import complete_tree
 from sfs_core.host.registry import Registry
 from sfs_core.model.package import write_package
-from sfs_core.model.split import Tree, split_linear, split_trees
+from sfs_core.model.split import split_linear, split_trees
 from tests.support.processes import free_ports, running, start_parties, wait_for
 
 PARTIES = ("alice", "bob")
@@ -112,21 +113,12 @@ def _write_packages(model: str, folder: Path) -> dict[str, Path]:
     else:
         owner = {name: party for party, names in _features().items() for name in names}
         chance = random.Random(1)
-        trees = [_complete_tree(chance, list(owner)) for _ in range(TREES[model])]
+        trees = [complete_tree(DEPTH, chance, list(owner)) for _ in range(TREES[model])]
         graphs = split_trees(operator, trees, owner, parties=PARTIES, label_holder="alice", link="LF_SIGMOID_RAW")
     paths = {party: folder / f"{party}-{model}.tar.gz" for party in PARTIES}
     for party, path in paths.items():
         write_package(path, model, "", graphs[party])
     return paths
-
-
-def _complete_tree(chance: random.Random, names: Sequence[str]) -> Tree:
-    inner = 2**DEPTH - 1
-    size = 2 * inner + 1
-    left = [2 * i + 1 if i < inner else -1 for i in range(size)]
-    right = [2 * i + 2 if i < inner else -1 for i in range(size)]
-    draw = [chance.gauss(0, 1) for _ in range(size)]
-    return Tree(left, right, [chance.choice(names) for _ in range(size)], draw, draw)
 
 
 # ---------------------------------------------------------------------- the targets

@@ -144,7 +144,21 @@ class Gauge:
         )
 
 
-class Distribution:
+class _SeriesByLabels:
+    """Events and how large each was, by the values of labels."""
+
+    def __init__(self) -> None:
+        self._series: dict[Labels, Series] = {}
+
+    def series(self, *labels: str) -> Series:
+        """The series of these label values."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Series()
+        return series
+
+
+class Distribution(_SeriesByLabels):
     """A family of distributions of values, for example of times.
 
     Args:
@@ -169,14 +183,7 @@ class Distribution:
         self.labels = tuple(labels)
         self._name, self._help, self._constant = name, help_, dict(constant)
         self._summary, self._summary_scale = summary, summary_scale
-        self._series: dict[Labels, Series] = {}
-
-    def series(self, *labels: str) -> Series:
-        """The series of these label values."""
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = Series()
-        return series
+        super().__init__()
 
     def samples(self) -> Iterable[Samples]:
         """As of `Family`: a histogram, a summary, or both; series without any value yet are left out."""
@@ -193,8 +200,10 @@ class Distribution:
             yield msgspec.structs.replace(shown, name=self._summary, summary=True, scale=self._summary_scale)
 
 
-class Timed:
+class Timed(_SeriesByLabels):
     """Two families of the same events, at the price of one: how many there were, and how long they took.
+
+    Their series have `count`'s labels; each time that one gets is an event.
 
     Args:
         count: the one of numbers.
@@ -204,14 +213,7 @@ class Timed:
     def __init__(self, count: Counter, times: Distribution) -> None:
         self._count, self._times = count, times
         self._kept = [count.labels.index(name) for name in times.labels]
-        self._series: dict[Labels, Series] = {}
-
-    def series(self, *labels: str) -> Series:
-        """The series of these values of `count`'s labels; each time that it gets is an event."""
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = Series()
-        return series
+        super().__init__()
 
     def samples(self) -> Iterable[Samples]:
         """As of `Family`: both."""
