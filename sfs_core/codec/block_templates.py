@@ -18,7 +18,7 @@ from sfs_core.block import BlockLayout, PartyBlocks, TableBlock
 from sfs_core.codec.arrow_ipc import encode_batch
 from sfs_core.proto import apis_pb2
 
-__all__ = ["BlockTemplates"]
+__all__ = ["BLOCKS", "BlockTemplates"]
 
 _LARGEST: Final = 1 << 20
 """Larger messages gain nothing from templates."""
@@ -75,6 +75,10 @@ class BlockTemplates:
             self._bytes = 0
         self._by_shape[key] = template
         return template
+
+
+BLOCKS: Final = BlockTemplates()
+"""Those of this process."""
 
 
 class _Template:

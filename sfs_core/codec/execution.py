@@ -10,7 +10,7 @@ from typing import Final
 from sfs_core.batch import Batch
 from sfs_core.block import PartyBlocks, TableBlock
 from sfs_core.codec.arrow_ipc import decode_batch, encode_batch
-from sfs_core.codec.block_templates import BlockTemplates
+from sfs_core.codec.block_templates import BLOCKS
 from sfs_core.codec.entries import drop_own
 from sfs_core.codec.features import Feature, feature_from_message, feature_rows
 from sfs_core.errors import ErrorCode, RequestError, SfsError
@@ -123,7 +123,6 @@ SAFE_TEXT_MARK: Final = "sfs: "
 
 _NodesMessage = apis_pb2.ExecutionTask | apis_pb2.ExecuteResult
 
-_TEMPLATES: Final = BlockTemplates()
 _FETCH: Final = (apis_pb2.FS_SERVICE, apis_pb2.FS_PREDEFINED)
 
 
@@ -200,7 +199,7 @@ def _read_features(call: ExecuteCall, source: apis_pb2.FeatureSource) -> None:
 
 
 def _write_nodes(message: _NodesMessage, nodes: Mapping[str, Sequence[Batch]]) -> None:
-    if type(nodes) is PartyBlocks and (data := _TEMPLATES.write(nodes)) is not None:
+    if type(nodes) is PartyBlocks and (data := BLOCKS.write(nodes)) is not None:
         message.MergeFromString(data)
         return
     for name, batches in nodes.items():
@@ -212,11 +211,11 @@ def _read_nodes(message: _NodesMessage) -> Mapping[str, Sequence[Batch]]:
         return {node.name: _read_tables(node) for node in message.nodes}
     rest = type(message)(execution_id=message.execution_id).SerializeToString()
     data = message.SerializeToString().removeprefix(rest)
-    known = _TEMPLATES.read(data)
+    known = BLOCKS.read(data)
     if known is not None:
         return known
     nodes = {node.name: _read_tables(node) for node in message.nodes}
-    _TEMPLATES.learn(data, nodes)
+    BLOCKS.learn(data, nodes)
     return nodes
 
 

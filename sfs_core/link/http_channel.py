@@ -161,11 +161,11 @@ class HttpChannel(Channel):
         if status != 200:
             self._fail(call, self._refusal(status, headers, body))
             return
-        answer = call.response_type()
         try:
             if self._encoding is Encoding.PROTO:
-                answer.ParseFromString(body)
+                answer = call.response_type.FromString(body)
             else:
+                answer = call.response_type()
                 from_json(body, answer)
         except (DecodeError, RequestError):
             self._fail(call, self._error("sent an answer that cannot be read", FailureKind.OTHER))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from sfs_core.errors import PeerError, SfsError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 
-__all__ = ["Channel", "OutgoingCall", "TransportError"]
+__all__ = ["AnswerType", "Channel", "OutgoingCall", "TransportError"]
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -34,6 +34,16 @@ class TransportError(PeerError):
     def __init__(self, message: str, kind: FailureKind) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class AnswerType(Protocol):
+    """What answers are read as: a message class, or what knows a quicker way than one for some messages."""
+
+    def FromString(self, data: bytes, /) -> Any:  # noqa: N802 - as message classes have it
+        """What an answer in protobuf's binary form says; raises DecodeError."""
+
+    def __call__(self) -> Message:
+        """An empty message, for answers in JSON."""
 
 
 class OutgoingCall(asyncio.Future[Any]):
@@ -62,7 +72,7 @@ class OutgoingCall(asyncio.Future[Any]):
         service: str,
         method: str,
         request: Message,
-        response_type: type[Message],
+        response_type: AnswerType,
         read: Callable[[Any], Any] | None,
         headers: Mapping[str, str],
         loop: asyncio.AbstractEventLoop,
@@ -115,10 +125,10 @@ class Channel(ABC):
         service: str,
         method: str,
         request: Message,
-        response_type: type[M],
+        response_type: type[M] | AnswerType,
         timeout: float,
         headers: Mapping[str, str] = _NO_HEADERS,
-        read: Callable[[M], T] | None = None,
+        read: Callable[[Any], T] | None = None,
     ) -> asyncio.Future[T]:
         """Start a call; it is under way when this returns.
 
@@ -126,7 +136,7 @@ class Channel(ABC):
             service: fully qualified name.
             method: name.
             request: must not be changed until the call is over.
-            response_type: message class of the answer.
+            response_type: message class of the answer, or what stands for it.
             timeout: seconds for everything: connecting, retries, the answer.
             headers: extra HTTP headers; `baidu_std` has no place for them. Those with characters that headers
                 cannot have are left out.
@@ -173,7 +183,7 @@ class Channel(ABC):
     async def _disconnect(self) -> None:
         """Close connections and fail their calls."""
 
-    def _succeed(self, call: OutgoingCall, answer: Message) -> None:
+    def _succeed(self, call: OutgoingCall, answer: Any) -> None:
         self._unanswered.discard(call)
         if call.done():
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sfs_core.codec.entries import TRACE_ENTRIES, crossing
+from sfs_core.codec.execute_templates import ReplyTemplates
 from sfs_core.codec.execution import (
     MODEL,
     SAFE_TEXT_MARK,
@@ -39,6 +40,7 @@ class PeerClient:
         self.party = party
         self._channel = channel
         self._entries = entries
+        self._answers = _ExecuteAnswers()
 
     def execute(self, call: ExecuteCall, timeout: float) -> asyncio.Future[ExecuteReply]:
         """Have an execution run; it is under way when this returns.
@@ -55,19 +57,23 @@ class PeerClient:
         execution = call.execution
         per_row_count = len(call.ids) if call.per_row and call.ids is not None else None
 
-        def read(response: apis_pb2.ExecuteResponse) -> ExecuteReply:
+        def read(response: ExecuteReply | apis_pb2.ExecuteResponse) -> ExecuteReply:
+            if isinstance(response, ExecuteReply):
+                return response
             if response.status.code != ErrorCode.OK and call.model and names_unknown_model(response):
                 raise PeerModelError(f"peer {self.party!r} has another model now")
             self._check_status(response.status)
             try:
-                return reply_from_message(response, execution, per_row_count)
+                reply = reply_from_message(response, execution, per_row_count)
             except SfsError as error:
                 raise PeerAnswerError(
                     f"peer {self.party!r} sent an answer that cannot be used: {error.message}"
                 ) from None
+            self._answers.templates.expect(call.service, reply)
+            return reply
 
         return self._channel.call(
-            _EXECUTION_SERVICE, "Execute", call_to_message(call), apis_pb2.ExecuteResponse, timeout, headers, read
+            _EXECUTION_SERVICE, "Execute", call_to_message(call), self._answers, timeout, headers, read
         )
 
     def model_info(
@@ -109,3 +115,16 @@ class PeerClient:
         marked = status.msg.startswith(SAFE_TEXT_MARK)
         reason = short_text(status.msg.removeprefix(SAFE_TEXT_MARK)) if marked else "its log says why"
         raise PeerAnswerError(f"peer {self.party!r} answered code {status.code}: {reason}")
+
+
+class _ExecuteAnswers:
+    """What answers to Execute are read as: records where that is quick, else messages."""
+
+    def __init__(self) -> None:
+        self.templates = ReplyTemplates()
+
+    def FromString(self, data: bytes, /) -> ExecuteReply | apis_pb2.ExecuteResponse:  # noqa: N802 - as of messages
+        return self.templates.read(data) or apis_pb2.ExecuteResponse.FromString(data)
+
+    def __call__(self) -> apis_pb2.ExecuteResponse:
+        return apis_pb2.ExecuteResponse()
