@@ -17,7 +17,7 @@ import hmac
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -129,7 +129,7 @@ class AuditLog:
         if torn or not ends:
             os.write(self._file, b"" if ends else b"\n")
             self._chain = last
-            self.write({_TORN: True})
+            self.write({"time": time.time(), _TORN: True})
             self.flush()
             last = self._chain
         return last
@@ -145,19 +145,18 @@ class AuditLog:
         return rows
 
     def write(
-        self, record: Mapping[str, Any], ids: Sequence[str] = (), loop: asyncio.AbstractEventLoop | None = None
+        self, record: dict[str, Any], ids: Sequence[str] = (), loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         """Append a line.
 
         Args:
-            record: what happened, without the time.
+            record: what happened, beginning with `time`, when that was (Unix seconds); the ids are added to it.
             ids: of the rows asked for; they are written as hashes.
             loop: where the line may wait for others of the same turn; without it, `flush` is to be called.
         """
-        content: dict[str, Any] = {"time": time.time(), **record}
         if ids:
-            content["ids"] = list(map(self._keys.id_hash, ids))
-        line = orjson.dumps(content)
+            record["ids"] = list(map(self._keys.id_hash, ids))
+        line = orjson.dumps(record)
         self._chain = self._keys.chain(self._chain, line)
         self._pending.append(line[:-1] + _CHAIN + self._chain.encode() + b'"}\n')
         if loop is not None and not self._flushing:

@@ -75,7 +75,7 @@ class Visit:
 
     def over(self, service: str, rows: int, code: int, request_id: str, ids: Sequence[str]) -> None:
         """The request was answered, or refused after it was let in, with so many scores."""
-        self.left()
+        self._usage.under_way -= 1
         self._gate.write_down(self.caller.name, service, rows, code, request_id, ids)
 
 
@@ -113,7 +113,7 @@ class Gate:
             RefusalError: the caller is not known, or asks too often or too much at a time, or nothing can be written
                 down.
         """
-        caller = self.recognize(info)
+        caller = authenticated(self._authenticators, info)
         if self._audit is not None and self._audit.failed and not self._audit.try_again():
             raise RefusalError(RpcCode.LIMIT, "requests cannot be written down at the moment", 5.0, reason="audit_log")
         usage = self._usages.get(caller.name) or self._new_usage(caller.name)
@@ -169,7 +169,14 @@ class Gate:
     def write_down(self, caller: str, service: str, rows: int, code: int, request_id: str, ids: Sequence[str]) -> None:
         """Enter a request into the audit log, if there is one; for `Visit`."""
         if self._audit is not None:
-            record = {"caller": caller, "service": service, "rows": rows, "code": int(code), "request_id": request_id}
+            record = {
+                "time": self._clock(),
+                "caller": caller,
+                "service": service,
+                "rows": rows,
+                "code": int(code),
+                "request_id": request_id,
+            }
             self._audit.write(record, ids, asyncio.get_running_loop())
 
     def close(self) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ KEY = "a secret"
 def write(path: Path, count: int, *, max_file_bytes: int = 1 << 20) -> None:
     log = AuditLog(path, KEY, max_file_bytes)
     for i in range(count):
-        log.write({"caller": "shop", "rows": i}, ["id-1", "id-2"])
+        log.write({"time": time.time(), "caller": "shop", "rows": i}, ["id-1", "id-2"])
         log.flush()
     log.close()
 
@@ -130,7 +131,7 @@ async def test_lines_of_one_turn_are_written_at_once(path: Path, monkeypatch: py
     write_ = os.write
     monkeypatch.setattr(os, "write", lambda file, data: writes.append(data) or write_(file, data))
     for i in range(10):
-        log.write({"caller": "shop", "rows": i}, loop=asyncio.get_running_loop())
+        log.write({"time": time.time(), "caller": "shop", "rows": i}, loop=asyncio.get_running_loop())
     await asyncio.sleep(0)
     assert len(writes) == 1
     log.close()
@@ -145,7 +146,7 @@ def test_what_cannot_be_written_waits(path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    log.write({"caller": "shop", "rows": 1})
+    log.write({"time": time.time(), "caller": "shop", "rows": 1})
     log.flush()
     assert log.failed
     assert not log.try_again()
