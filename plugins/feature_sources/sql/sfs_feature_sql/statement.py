@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import FLOAT
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.types import TupleType
 
@@ -24,6 +25,9 @@ _SHOWN: Final = 5
 # How many parameters a statement may have, a little below the drivers' own limits.
 _PARAMETERS: Final = {"sqlite": 32_000, "postgresql": 32_000, "mysql": 32_000, "mariadb": 32_000, "mssql": 2_000}
 _FEWEST_PARAMETERS: Final = 1_000
+_MYSQL: Final = ("mysql", "mariadb")
+_MYSQL_FLOAT: Final = 4
+"""The type's number in MySQL's protocol."""
 _ARRAY_PARAMETER: Final = re.compile(r"\bANY\s*\(\s*:ids\s*\)", re.IGNORECASE)
 _PROBES: Final[Mapping[str, str]] = {"text": "", "integer": "0", "uuid": "00000000-0000-0000-0000-000000000000"}
 
@@ -84,7 +88,10 @@ class LookUp:
         parts = tuple(column.parse(_PROBES[column.type]) for column in self._key.columns)
         result = connection.execute(self._statement, {"ids": [parts if len(parts) > 1 else parts[0]]})
         self._picker(tuple(result.keys()))
+        described = result.cursor.description if result.cursor is not None else None
         result.close()
+        if connection.dialect.name in _MYSQL:
+            _refuse_rounded(described or (), self._wanted)
 
     def _picker(self, names: tuple[str, ...]) -> Callable[[Any], Row] | None:
         """What brings a result's row into order (None: it is); looked at each time, as a `SELECT *` may change."""
@@ -113,15 +120,17 @@ def look_up_of(connection: sa.Connection, config: SqlConfig, features: Sequence[
         statement = _query_statement(config.query, key)
         names = [*config.key, *columns]
     else:
-        key = Key([*_key_columns(connection, config, columns)], config.key_separator)
+        described = _table_columns(connection, config)
+        key = Key([*_key_columns(described, config, columns)], config.key_separator)
         arrays = connection.dialect.name == "postgresql" and len(config.key) == 1
-        statement, names = table_statement(config, key, columns, arrays=arrays)
+        rounded = [name for name in columns if isinstance(described[name], FLOAT)]
+        statement, names = table_statement(config, key, columns, arrays=arrays, rounded=rounded)
     limit = _PARAMETERS.get(connection.dialect.name, _FEWEST_PARAMETERS)
     return LookUp(statement, key, names, limit // len(config.key))
 
 
 def table_statement(
-    config: SqlConfig, key: Key, columns: Sequence[str], *, arrays: bool
+    config: SqlConfig, key: Key, columns: Sequence[str], *, arrays: bool, rounded: Collection[str] = ()
 ) -> tuple[sa.Select[Any], list[str]]:
     """SELECT of the rows with the keys `:ids`, and the names of its result's columns: the key's, then the features'.
 
@@ -130,10 +139,13 @@ def table_statement(
         key: its key.
         columns: of the features.
         arrays: whether the keys go as one array (PostgreSQL), or else as a list of parameters.
+        rounded: those of the columns that the database rounds when it sends them, but not what is computed of them.
     """
     keys: list[sa.ColumnClause[Any]] = [sa.column(column.name) for column in key.columns]
     shown = [column.label(f"k{i}") for i, column in enumerate(keys)]
-    shown += [sa.column(name).label(f"f{i}") for i, name in enumerate(columns)]
+    for i, name in enumerate(columns):
+        column: sa.ColumnElement[Any] = sa.column(name)
+        shown.append((column + sa.literal_column("0e0") if name in rounded else column).label(f"f{i}"))
     names = [column.name for column in shown]
     select = sa.select(*shown).select_from(sa.table(config.table, schema=config.table_schema or None))
     select = select.where(_among_ids(keys, key, arrays=arrays))
@@ -169,8 +181,9 @@ def _query_statement(query: str, key: Key) -> sa.TextClause:
     return statement
 
 
-def _key_columns(connection: sa.Connection, config: SqlConfig, columns: Sequence[str]) -> Iterator[KeyColumn]:
-    described = _table_columns(connection, config)
+def _key_columns(
+    described: Mapping[str, sa.types.TypeEngine[Any]], config: SqlConfig, columns: Sequence[str]
+) -> Iterator[KeyColumn]:
     for name in [*config.key, *columns, *([config.order_by] if config.order_by else [])]:
         if name not in described:
             raise _no_column(f"table {config.table!r}", name, described)
@@ -194,6 +207,16 @@ def _table_columns(connection: sa.Connection, config: SqlConfig) -> dict[str, sa
             f"the database has no table or view {config.table!r}" + (f" in the schema {schema!r}" if schema else ""),
             hint=_nearest(config.table, tables, "tables"),
         ) from None
+
+
+def _refuse_rounded(described: Sequence[Any], names: Collection[str]) -> None:
+    """Refuse a query's columns of MySQL's FLOAT: of their seven to nine digits it sends six."""
+    for name, type_code, *_ in described:
+        if type_code == _MYSQL_FLOAT and name in names:
+            raise ConfigError(
+                f"the query's column {name!r} is a FLOAT, of which MySQL and MariaDB send six digits only",
+                hint=f"compute with it in the query: {name} + 0e0 AS {name}",
+            )
 
 
 def _no_column(place: str, name: str, present: Iterable[str]) -> ConfigError:

@@ -173,12 +173,13 @@ def test_mysql_statements_by_compilation_only():
         url="mysql://", table="my`table", table_schema="shop", key=["land", "nr"], key_separator=":", order_by="at"
     )
     key = Key([KeyColumn("land", "text"), KeyColumn("nr", "integer")], ":")
-    statement, names = table_statement(config, key, ["x"], arrays=False)
+    statement, names = table_statement(config, key, ["x", "y"], arrays=False, rounded=["y"])
     bound = statement.params(ids=[("de", 1), ("fr", 2)])
     text = " ".join(str(bound.compile(dialect=mysql.dialect(), compile_kwargs={"render_postcompile": True})).split())
     assert "FROM shop.`my``table` WHERE (land, nr) IN ((%s, %s), (%s, %s)) AND at IS NOT NULL" in text
     assert "rank() OVER (PARTITION BY land, nr ORDER BY at DESC) AS place" in text
-    assert names == ["k0", "k1", "f0"]
+    assert "x AS f0, y + 0e0 AS f1" in text
+    assert names == ["k0", "k1", "f0", "f1"]
 
 
 def test_the_declaration_is_light_and_says_what_leaves():
