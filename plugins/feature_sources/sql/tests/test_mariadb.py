@@ -106,7 +106,8 @@ async def test_keys_of_other_types_and_the_latest_row(make_on, mariadb):
 
 TYPES = {
     "d": (pa.float64(), "DOUBLE", 0.1), "n": (pa.float64(), "DECIMAL(9,2)", 2.5),
-    "f": (pa.float32(), "FLOAT", 5592405.5), "wide": (pa.float64(), "FLOAT", 5592405.5), "s": (pa.int8(), "SMALLINT", -128),
+    "f": (pa.float32(), "FLOAT", 5592405.5), "wide": (pa.float64(), "FLOAT", 5592405.5),
+    "s": (pa.int8(), "SMALLINT", -128),
     "u": (pa.uint64(), "BIGINT UNSIGNED", 2**64 - 1), "b": (pa.bool_(), "BOOL", True), "t": (pa.utf8(), "TEXT", "ü"),
     "y": (pa.binary(), "BLOB", b"\0\xff"), "i": (pa.int64(), "DECIMAL(10,0)", 3),
 }  # fmt: skip
