@@ -24,7 +24,7 @@ from sfs_op_phe.keyring import Keyring, keyring_of
 from sfs_op_phe.matrices import write_cipher_matrix, write_plain_matrix
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
 from sfs_op_phe.schemes import read_public_key, read_secret_key
-from sfs_op_phe.tree_merge import Terms, sums_of
+from sfs_op_phe.tree_merge import Row, Terms, sums_of
 
 from sfs_core import Batch, Cluster, ComputeContext, NodeSpec
 from sfs_core.sdk.operator import AttributeValue
@@ -123,7 +123,7 @@ def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> N
     bases = [key.noise() for _ in range(count)]
     shares = [secrets.randbits(128) - (1 << 127) for _ in range(count)]
     least = min(shares)  # taken off where one leaf of each tree is left, as PHE_2P_TREE_MERGE does it
-    terms = Terms(bases, [share - least for share in shares], mpz(1), count, 0)
+    row = Row([Terms(bases, [share - least for share in shares], mpz(1), count)], 0)
     noise = key.noise()
     theirs = None
     if kit:
@@ -131,7 +131,7 @@ def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> N
         numbers = heu_numpy.PlaintextArray.load_from(write_plain_matrix(count, 1, 1, shares))
         evaluator = kit.evaluator()
         theirs = Work(lambda: evaluator.sum(evaluator.mul(selections, numbers)))
-    ours, heu = microseconds(1, Work(lambda: sums_of([terms], [noise], key, keyring.workers)), theirs)
+    ours, heu = microseconds(1, Work(lambda: sums_of([row], [noise], key, keyring.workers)), theirs)
     show(f"tree merge, {num_trees} trees x {num_leaves} leaves", ours, None, heu)
 
 

@@ -16,6 +16,7 @@ from sfs_core import Cluster, GraphError
 
 from .config import PheConfig
 from .keys import DIGIT_SIZES, as_texts, made_together
+from .leaf_slots import LeafSlots
 from .masks import Mask, PackedMask, random_masks, random_packed_masks
 from .numbers import MASK_BITS, are_short, out_of_range
 from .own_keys import own_keys, public_key_of
@@ -51,7 +52,8 @@ class Keyring:
         workers: calculate in other processes.
         table_memory: bytes that further tables of weights may take.
         progress: to be told how far tables are.
-        scores: how scores of several rows are packed; with room for one where they are not.
+        scores: how scores of several rows are packed; with room for none where they are not.
+        leaves: the same of leaves.
     """
 
     def __init__(self, cluster: Cluster, config: PheConfig) -> None:
@@ -75,7 +77,7 @@ class Keyring:
         self.table_memory = config.table_memory
         self.progress = cluster.progress
         capacity = min(self.own.limit, self.theirs.limit).bit_length() - 1 if EXTENSION in cluster.extensions else 0
-        self.scores = ScoreSlots(capacity)
+        self.scores, self.leaves = ScoreSlots(capacity), LeafSlots(capacity, self.scale)
         self._begun: dict[tuple[mpz, ...], Callable[[], list[int]]] = {}
         self._masks: dict[int, mpz] = {}
 

@@ -12,6 +12,7 @@ from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, Int32, Schema
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, write_cipher_matrix
 from .numbers import decode
+from .packing import read_packed, write_packed
 from .tree_merge import PheTreeMerge
 
 __all__ = ["PheTreeEnsembleMerge", "PheTreeEnsemblePredict"]
@@ -79,14 +80,19 @@ class PheTreeEnsembleMerge(
         self.require_requester(context, own=False)
         keyring = self.keyring
         key = keyring.theirs
+        cells, slots = [cells_of(weight)[0] for weight in weights], keyring.leaves
         with read_from(self.input_col_name, keyring.party):
-            matrices = [read_cipher_matrix(cells_of(weight)[0], key) for weight in weights]
+            if slots.apply():
+                cells = [read_packed(cell, slots.bits, 1).parts[0] for cell in cells]
+            matrices = [read_cipher_matrix(cell, key) for cell in cells]
         first = matrices[0]
         sums = list(first.items)
         for matrix in matrices[1:]:
             self.require_shape(matrix, first.rows, 1, "a tree's weight")
             sums = [a * key.leave(b) % key.modulus for a, b in zip(sums, matrix.items, strict=True)]
-        return Batch(self._output, 1, rows=[(write_cipher_matrix(len(sums), 1, 2, sums, key),)])
+        merged = write_cipher_matrix(len(sums), 1, 2, sums, key)
+        cell = write_packed(len(sums), slots.bits, merged) if slots.apply() else merged
+        return Batch(self._output, 1, rows=[(cell,)])
 
 
 class _FusedTrees:
@@ -98,11 +104,11 @@ class _FusedTrees:
 
     def __call__(self, context: ComputeContext, *selects: Sequence[Batch]) -> Sequence[Batch]:
         keyring = self._ensemble.keyring
-        first, *others = (tree.terms(context, tables) for tree, tables in zip(self._trees, selects, strict=True))
+        first, *others = (tree.rows(context, tables) for tree, tables in zip(self._trees, selects, strict=True))
         for rows in others:
             self._ensemble.require(len(rows) == len(first), "the trees differ in rows")
-            for total, terms in zip(first, rows, strict=True):
-                total.join(terms, keyring.theirs.modulus)
+            for total, row in zip(first, rows, strict=True):
+                total.join(row, keyring.theirs.modulus)
         return [Batch(self._ensemble.output_schema(), 1, rows=[(self._trees[0].sums(first),)])]
 
 
@@ -146,8 +152,13 @@ class PheTreeEnsemblePredict(
         """
         self.require_requester(context, own=True)
         keyring = self.keyring
+        slots, packed, (cell,) = keyring.leaves, keyring.leaves.apply(), cells_of(raw_score)
         with read_from(self.input_col_name, keyring.peer):
-            matrix = read_cipher_matrix(cells_of(raw_score)[0], keyring.own)
-        self.require_shape(matrix, matrix.rows, 1, "the trees' sum")
-        sums = keyring.decrypt(matrix.items, _SUM_BITS, self.input_col_name)
+            rows, (cell,) = read_packed(cell, slots.bits, 1) if packed else (None, (cell,))
+            matrix = read_cipher_matrix(cell, keyring.own)
+        self.require_shape(matrix, rows or matrix.rows, 1, "the trees' sum")
+        bits = slots.bits * slots.count if packed else _SUM_BITS
+        sums = keyring.decrypt(matrix.items, bits, self.input_col_name)
+        if packed:
+            sums = slots.read_sums(sums, self.input_col_name)
         return Batch(self._output, matrix.rows, [self._link.many(decode(sums, keyring.scale) + self.base_score)])

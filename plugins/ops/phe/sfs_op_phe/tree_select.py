@@ -15,6 +15,7 @@ from sfs_core import Batch, ComputeContext, ExecutionView, Fusion, GraphError, I
 from .base import PheOperator
 from .keyring import Keyring
 from .matrices import PlainMatrix, add_to_text, read_plain_matrix
+from .packed_leaves import PackedLeaves
 from .selections import seal_selections
 from .trees import NO_NODE, Node, inseparable, leaves_left, leaves_of, read_splits
 from .wire import WireError, join_matrix
@@ -95,11 +96,15 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         """Work out what each leaf's share is under the own key, but for its noise."""
         num_leaves = len(self._shares.items)
         self._first_alike = [] if self._splits is None else inseparable(self._splits, num_leaves)
-        self._row_noises = num_leaves + len(set(self._first_alike))
-        self.row_bytes = (num_leaves + len(self._first_alike)) * keyring.own.item_bytes
-        keyring.own_noise.reserve(self._row_noises)
-        self._one = keyring.own.power(1)
-        self._share_powers = [keyring.own.power(share) for share in self._shares.items]
+        self._unlike = list(dict.fromkeys(self._first_alike))
+        key, slots = keyring.own, keyring.leaves
+        slots.add_tree(num_leaves)
+        self.row_bytes = (num_leaves + len(self._first_alike)) * key.item_bytes
+        if slots.possible:
+            self._packed = PackedLeaves(keyring, self._shares.items, self._unlike, self._first_alike)
+        keyring.own_noise.reserve(self._packed.noises(1) if slots.possible else num_leaves + len(self._unlike))
+        self._one = key.power(1)
+        self._share_powers = [key.power(share) for share in self._shares.items]
 
     @classmethod
     def fuse(cls, execution: ExecutionView) -> Iterable[Fusion]:
@@ -135,7 +140,11 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
 
     def noise_of(self, context: ComputeContext, num_rows: int) -> int:
         """How many random encryptions of zero a table takes."""
-        return num_rows * self._row_noises if context.requester == self.keyring.party else 0
+        if context.requester != self.keyring.party:
+            return 0
+        if self.keyring.leaves.apply():
+            return self._packed.noises(num_rows)
+        return num_rows * (len(self._shares.items) + len(self._unlike))
 
     def table(
         self,
@@ -150,9 +159,11 @@ class PheTreeSelect(PheOperator, name="PHE_2P_TREE_SELECT", version="0.0.1", inp
         if context.requester != keyring.party:
             token = seal_selections(selections, num_leaves, self.node.name, keyring)
             return Batch(self._output, 1, rows=[(token, b"", keyring.party)])
+        if keyring.leaves.apply():
+            return Batch(self._output, 1, rows=[(*self._packed.cells(selections, noises), keyring.party)])
         shares = self._encrypted(dict(enumerate(self._share_powers)), selections, noises)
         # As many columns as differ; in the matrix, some of them stand more than once.
-        bits = self._encrypted(dict.fromkeys(self._first_alike, self._one), selections, noises)
+        bits = self._encrypted(dict.fromkeys(self._unlike, self._one), selections, noises)
         selects = _matrix([bits[leaf] for leaf in self._first_alike], num_rows) if bits else b""
         return Batch(self._output, 1, rows=[(selects, _matrix(list(shares.values()), num_rows), keyring.party)])
 

@@ -98,7 +98,7 @@ def test_masks_leave_room_on_both_sides(capacity):
         assert not slots.apply(100)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.integers(-LARGEST, LARGEST) | st.sampled_from([-LARGEST, LARGEST, 0, -1]), min_size=1, max_size=9),
     st.data(),

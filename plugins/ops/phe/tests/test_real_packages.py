@@ -41,6 +41,23 @@ async def test_scores_equal_the_reference_s(name: str, cases: Path, registry: Re
             assert single.scores.float64(0)[0] == reply.scores.float64(0)[-1]
 
 
+@pytest.mark.parametrize("name", ["reference_ci/ou_glm", "packages/xgb_logistic_he", "packages/xgb_onep_he"])
+async def test_scores_are_the_same_where_parties_pack(name: str, cases: Path, registry: Registry) -> None:
+    case = load_case(cases, name)
+    sources = {
+        p: {"name": "csv", "path": str(case.features(p))} if case.has_features(p) else {"name": "mock"}
+        for p in case.parties
+    }
+    packages = {party: case.package(party) for party in case.parties}
+    options = {"packing": True, "workers": 0, "noise_stock": 0}
+    operators = dict.fromkeys(registry.operators_of("sfs-op-phe"), options)
+    with ThreadPoolExecutor(1) as pool:
+        for predictor in predictors(packages, sources, registry, pool, operators=operators).values():
+            for rows in (1, 7):
+                reply = await predictor.predict(request(case.parties, case.ids[:rows]))
+                np.testing.assert_allclose(reply.scores.float64(0), case.scores[:rows], rtol=2e-15)
+
+
 @pytest.mark.parametrize("name", ["packages/xgb_logistic_he", "reference_ci/ou_xgb"])
 def test_which_leaves_share_an_encrypted_bit_is_known_from_the_peer_s_package(name: str, cases: Path) -> None:
     case = load_case(cases, name)

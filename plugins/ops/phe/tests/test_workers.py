@@ -14,7 +14,7 @@ import pytest
 from gmpy2 import invert, mpz, powmod
 from sfs_op_phe.powers import product_of_powers
 from sfs_op_phe.stock import Stock
-from sfs_op_phe.tree_merge import Terms, sums_of
+from sfs_op_phe.tree_merge import Row, Terms, sums_of
 from sfs_op_phe.workers import Workers, WorkersClosedError
 
 MODULUS = mpz(10**9 + 7)
@@ -84,13 +84,15 @@ def test_sums_are_the_same_however_they_are_shared_out(workers, small, rows, num
     key, alone = small.public, Workers(0)
     noise = key.noise()
     terms = [
-        Terms([key.noise() for _ in range(num_bases)], [(-7) ** (i + row) for i in range(num_bases)], noise, 1, row)
+        Terms([key.noise() for _ in range(num_bases)], [(-7) ** (i + row) for i in range(num_bases)], noise, 1)
         for row in range(rows)
     ]
+    one = key.enter(key.power(1))
+    parted = [Row([Terms([one], [3]), each, Terms(factor=one, num_factors=1)], row) for row, each in enumerate(terms)]
     noises = [key.noise() for _ in terms]
-    shared = sums_of(terms, noises, key, workers)
-    assert shared == sums_of(terms, noises, key, alone)
-    assert small.decrypt(shared) == list(range(rows))
+    shared = sums_of(parted, noises, key, workers, 4)
+    assert shared == sums_of(parted, noises, key, alone, 4)
+    assert small.decrypt(shared) == [3 * 4 * 4 + 1 + row for row in range(rows)]
 
 
 def test_idle_workers_have_the_lowest_priority(workers):
