@@ -4,7 +4,8 @@
 
 HEU is what the reference uses; without it only our own figures are printed. Both work with one 2048-bit OU key on the
 same numbers, in turns, and the best of several runs counts. Ours is the hardened form: a mask per row, fresh randomness
-in each result. "From stock": random encryptions of zero were made beforehand, while the party was idle.
+in each result. "From stock": random encryptions of zero were made beforehand, while the party was idle. "Packed":
+several values in one ciphertext, as parties of this software may do it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from sfs_op_phe.dot_product import PheDotProduct
 from sfs_op_phe.keyring import Keyring, keyring_of
 from sfs_op_phe.matrices import write_cipher_matrix, write_plain_matrix
 from sfs_op_phe.okamoto_uchiyama import generate_ou_keys
+from sfs_op_phe.packed_leaves import PackedLeaves
+from sfs_op_phe.packing import EXTENSION
 from sfs_op_phe.schemes import read_public_key, read_secret_key
+from sfs_op_phe.stock import Stock
 from sfs_op_phe.tree_merge import Row, Terms, sums_of
 
 from sfs_core import Batch, Cluster, ComputeContext, NodeSpec
@@ -71,15 +75,21 @@ def show(what: str, ours: float | None, stocked: float | None, heu: float | None
 
 def fill(keyring: Keyring, count: int) -> None:
     """Put random encryptions of zero in stock."""
-    for stock in (keyring.own_noise, keyring.their_noise, keyring.their_masks):
+    for stock in stocks(keyring):
         stock._stock.clear()
         stock._stock.extend(stock._make(count))
 
 
 def empty(keyring: Keyring) -> None:
     """Leave no random encryptions of zero in stock."""
-    for stock in (keyring.own_noise, keyring.their_noise, keyring.their_masks):
+    for stock in stocks(keyring):
         stock._stock.clear()
+
+
+def stocks(keyring: Keyring) -> list[Stock[Any]]:
+    """Those that are in use."""
+    masks = keyring.packed_masks if keyring.scores.used else keyring.their_masks
+    return [keyring.own_noise, keyring.their_noise, masks]
 
 
 def dot_product(cluster: Cluster, keyring: Keyring, kit: Any, num_features: int, num_rows: int) -> None:
@@ -114,7 +124,12 @@ def dot_product(cluster: Cluster, keyring: Keyring, kit: Any, num_features: int,
         Work(lambda: operator.compute(context, features), lambda: fill(keyring, num_rows)),
         theirs,
     )
-    show(f"dot product, {num_features} features, {num_rows} rows", ours, stocked, heu)
+    show(f"dot product, {num_features} features, {num_rows} rows{packed_if(keyring)}", ours, stocked, heu)
+
+
+def packed_if(keyring: Keyring) -> str:
+    """For the name of a line."""
+    return ", packed" if keyring.scores.used else ""
 
 
 def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> None:
@@ -122,8 +137,12 @@ def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> N
     key, count = keyring.theirs, num_trees * num_leaves
     bases = [key.noise() for _ in range(count)]
     shares = [secrets.randbits(128) - (1 << 127) for _ in range(count)]
-    least = min(shares)  # taken off where one leaf of each tree is left, as PHE_2P_TREE_MERGE does it
-    row = Row([Terms(bases, [share - least for share in shares], mpz(1), count)], 0)
+    numbers, mask = shares, 0
+    if keyring.leaves.possible:
+        numbers = [share % keyring.leaves.modulus for share in shares]
+        mask = keyring.leaves.shape(keyring.leaves.count).mask(0)
+    least = min(numbers)  # taken off where one leaf of each tree is left, as PHE_2P_TREE_MERGE does it
+    row = Row([Terms(bases, [number - least for number in numbers], mpz(1), count)], mask)
     noise = key.noise()
     theirs = None
     if kit:
@@ -132,7 +151,7 @@ def tree_merge(keyring: Keyring, kit: Any, num_trees: int, num_leaves: int) -> N
         evaluator = kit.evaluator()
         theirs = Work(lambda: evaluator.sum(evaluator.mul(selections, numbers)))
     ours, heu = microseconds(1, Work(lambda: sums_of([row], [noise], key, keyring.workers)), theirs)
-    show(f"tree merge, {num_trees} trees x {num_leaves} leaves", ours, None, heu)
+    show(f"tree merge, {num_trees} trees x {num_leaves} leaves{packed_if(keyring)}", ours, None, heu)
 
 
 def primitives(keyring: Keyring, kit: Any, secret: Any) -> None:
@@ -164,6 +183,43 @@ def primitives(keyring: Keyring, kit: Any, secret: Any) -> None:
     show("decrypt", ours, None, heu)
 
 
+def packed_primitives(keyring: Keyring, kit: Any, secret: Any) -> None:
+    """The same of values that share ciphertexts: bits and shares of leaves, and masked scores."""
+    rows, leaves = 2 * keyring.leaves.count, 32
+    packer = PackedLeaves(keyring, [secrets.randbits(127) for _ in range(leaves)], range(leaves), range(leaves))
+    selections = [secrets.randbits(leaves) for _ in range(rows)]
+    count = packer.noises(rows)
+
+    def encrypt() -> tuple[bytes, bytes]:
+        return packer.cells(selections, iter(keyring.own_noise.take(count)))
+
+    values = 2 * rows * leaves
+    slots = keyring.scores
+    numbers = [slots.pack([secrets.randbits(60) for _ in slots.shifts]) for _ in range(50)]
+    ciphertexts = [
+        noise * keyring.theirs.power(number) % keyring.theirs.modulus
+        for number, noise in zip(numbers, keyring.theirs.noises(50), strict=True)
+    ]
+    scores = len(numbers) * slots.count
+
+    def decrypt() -> list[int]:
+        return slots.unpack(secret.decrypt(ciphertexts), scores, "score")
+
+    encrypting = decrypting = None
+    if kit:
+        plain = heu_numpy.PlaintextArray.load_from(write_plain_matrix(values, 1, 1, [1] * values))
+        encrypting = Work(lambda: kit.encryptor().encrypt(plain))
+        items = keyring.theirs.noises(scores)
+        matrix = heu_numpy.CiphertextArray.load_from(write_cipher_matrix(scores, 1, 1, items, keyring.theirs))
+        decrypting = Work(lambda: kit.decryptor().decrypt(matrix))
+    ours, stocked, heu = microseconds(
+        values, Work(encrypt, lambda: empty(keyring)), Work(encrypt, lambda: fill(keyring, count)), encrypting
+    )
+    show("encrypt bits and shares of leaves, written, packed, per value", ours, stocked, heu)
+    ours, heu = microseconds(scores, Work(decrypt), decrypting)
+    show("decrypt scores, packed, per value", ours, None, heu)
+
+
 def main() -> None:
     """Print the table."""
     own = generate_ou_keys()
@@ -185,6 +241,13 @@ def main() -> None:
     for num_trees, num_leaves in ((10, 6), (50, 6), (100, 6)):
         tree_merge(keyring, kit, num_trees, num_leaves)
     primitives(keyring, kit, theirs)
+    agreed = Cluster("alice", ("alice", "bob"), public_keys, own.to_bytes(), SCALE, extensions=frozenset({EXTENSION}))
+    keyring = keyring_of(agreed, OPTIONS)
+    for num_features, num_rows in ((10, 100), (100, 100)):
+        dot_product(agreed, keyring, kit, num_features, num_rows)
+    for num_trees, num_leaves in ((10, 6), (50, 6), (100, 6)):
+        tree_merge(keyring, kit, num_trees, num_leaves)
+    packed_primitives(keyring, kit, theirs)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/phe_parties.py [--seconds 3] [--cases DIR]
 
 A linear model of 10 features per party, and 50 trees of 8 leaves over both parties' features, with 2048-bit OU keys
-and all options at their defaults. `--cases` adds packages that SecretFlow exported. Callers wait for an answer before
+and all options at their defaults, by turns without and with packing. `--cases` adds packages that SecretFlow exported. Callers wait for an answer before
 they ask again, so that random encryptions of zero run out and are made on the spot; lines with 0 callers ask at even
 intervals instead (`--rate`), with stocks full. The scores of some rows are compared with the plain model's. CPU is of
 both parties with their worker processes. Steps are from the parties' own metrics: milliseconds of each node at the
@@ -172,7 +172,12 @@ def check(party: Party, name: str, model: Model) -> None:
 
 
 async def lines(
-    name: str, model: Model, parties: Mapping[str, Party], ports: Mapping[str, int], options: argparse.Namespace
+    label: str,
+    name: str,
+    model: Model,
+    parties: Mapping[str, Party],
+    ports: Mapping[str, int],
+    options: argparse.Namespace,
 ) -> None:
     """Measure and print the lines of a model."""
     asked, other = model.parties
@@ -191,7 +196,7 @@ async def lines(
             steps = [rounds(before[party], after[party], figures.right) for party in (asked, other)]
             latency = figures.latency_ms
             print(
-                f"| {name} | {rows} | {callers} | {figures.rate:,.1f} | {latency[50.0]:.1f} | {latency[99.0]:.1f} "
+                f"| {label} | {rows} | {callers} | {figures.rate:,.1f} | {latency[50.0]:.1f} | {latency[99.0]:.1f} "
                 f"| {cpu:.1f} | {sum(figures.problems.values())} | {steps[0]} | {steps[1]} |",
                 flush=True,
             )
@@ -207,7 +212,8 @@ def main() -> None:
     parser.add_argument("--rows", action="append", type=int, help="so many of a request; repeat")
     parser.add_argument("--callers", action="append", type=int, help="so many; repeat")
     parser.add_argument("--rate", type=float, default=1.0, help="requests a second of lines with 0 callers")
-    parser.add_argument("--operators", type=json.loads, default={}, help="as in a config")
+    parser.add_argument("--slices", type=int, default=1, help="so many turns without and with packing")
+    parser.add_argument("--operators", type=json.loads, default={}, help="options of sfs-op-phe, as in a config")
     options = parser.parse_args()
     print("| model | rows | callers | requests/s | p50 ms | p99 ms | CPU ms | wrong | asked party, ms | its peer, ms |")
     print("|---|---|---|---|---|---|---|---|---|---|")
@@ -220,11 +226,13 @@ def main() -> None:
         for model_name, model in models.items():
             if options.only and model_name not in options.only:
                 continue
-            for config in model.files.configs.values():
-                config["operators"] = options.operators
-            with serving(model) as (parties, ports):
-                check(parties[model.parties[0]], model_name, model)
-                uvloop.run(lines(model_name, model, parties, ports, options))
+            for packing in (False, True) * options.slices:
+                for config in model.files.configs.values():
+                    config["operators"] = {"sfs-op-phe": {"packing": packing} | options.operators}
+                with serving(model) as (parties, ports):
+                    check(parties[model.parties[0]], model_name, model)
+                    label = f"{model_name}{', packed' if packing else ''}"
+                    uvloop.run(lines(label, model_name, model, parties, ports, options))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from sfs_core import Batch, ComputeContext, Schema, attr
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, read_plain_matrix, write_plain_matrix
 from .numbers import MASKED_BITS
-from .packing import is_packed, masks_place, read_packed, write_packed
+from .packing import masks_place, read_packed, write_packed
 
 __all__ = ["PheDecryptPeerY"]
 
@@ -48,7 +48,7 @@ class PheDecryptPeerY(
         """
         self.require_requester(context, own=False)
         keyring, (cell,) = self.keyring, cells_of(results)
-        if keyring.scores.count > 1 and is_packed(cell):
+        if keyring.scores.used:
             return Batch(self._output, 1, rows=[(self._packed(cell),)])
         with read_from(self.partial_y_col_name, keyring.peer):
             matrix = read_cipher_matrix(cell, keyring.own)

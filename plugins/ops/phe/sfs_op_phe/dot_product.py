@@ -117,10 +117,11 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
                 self._constant = powmod(key.leave(intercept), FEATURE_SCALE, modulus)
         except WireError as error:
             raise self._unreadable("intercept_ciphertext", error) from None
-        keyring.their_masks.reserve(1)
-        self._noise, self._own_noise = keyring.their_noise, keyring.own_noise
         bases = [key.leave(weight) for weight in weights]
-        if keyring.scores.count > 1:
+        if not keyring.scores.used:
+            keyring.their_masks.reserve(1)
+            self._noise, self._own_noise = keyring.their_noise, keyring.own_noise
+        else:
             keyring.packed_masks.reserve(1)
             bases = [powmod(base, shift, modulus) for shift in keyring.scores.shifts for base in bases]
             self._constants = [
@@ -150,7 +151,7 @@ class PheDotProduct(PheOperator, name="PHE_2P_DOT_PRODUCT", version="0.0.1", inp
         """
         self.require_rows(features)
         keyring, num_rows = self.keyring, features.num_rows
-        if keyring.scores.apply(num_rows):
+        if keyring.scores.used:
             return self._packed(context, features)
         key, own = keyring.theirs, keyring.own
         if context.requester == keyring.party:

@@ -9,7 +9,7 @@ from sfs_core import Batch, ComputeContext, Int32, Schema, attr, link_function
 from .base import PheOperator, read_from
 from .matrices import cells_of, read_cipher_matrix, read_plain_matrix
 from .numbers import FEATURE_SCALE, MASKED_BITS, SCORE_BITS, are_short, decode, out_of_range
-from .packing import is_packed, read_packed
+from .packing import read_packed
 
 __all__ = ["PheMergeY"]
 
@@ -55,7 +55,7 @@ class PheMergeY(
         """
         self.require_requester(context, own=True)
         keyring, (theirs,), (own,) = self.keyring, cells_of(decrypted), cells_of(encrypted)
-        sums = self._unpacked(theirs, own) if is_packed(own) else self._added(theirs, own)
+        sums = self._unpacked(theirs, own) if keyring.scores.used else self._added(theirs, own)
         linear = decode(sums, FEATURE_SCALE * keyring.scale)
         return Batch(self._output, len(sums), [self._link.many(linear) * self.yhat_scale])
 

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, TypeVar
 from .numbers import are_short, out_of_range
 from .wire import Reader, WireError, write_array, write_text, write_unsigned
 
-__all__ = ["EXTENSION", "PackedCell", "ScoreSlots", "is_packed", "masks_place", "read_packed", "write_packed"]
+__all__ = ["EXTENSION", "PackedCell", "ScoreSlots", "masks_place", "read_packed", "write_packed"]
 
 Item = TypeVar("Item")
 
@@ -64,11 +64,6 @@ _HEAD: Final = write_array(3)
 """Begins cells in packed form, and no others: matrices are arrays of four, ciphertexts of one."""
 
 
-def is_packed(cell: bytes) -> bool:
-    """Whether a cell is in packed form."""
-    return cell.startswith(_HEAD)
-
-
 def write_packed(rows: int, bits: int, *parts: bytes) -> bytes:
     """A cell.
 
@@ -88,7 +83,7 @@ def read_packed(cell: bytes, bits: int, parts: int) -> PackedCell:
     Raises:
         WireError: it is something else, or the peer's slots have other bits.
     """
-    if not is_packed(cell):
+    if not cell.startswith(_HEAD):
         raise WireError("it is not packed, as the parties agreed")
     reader = Reader(cell)
     reader.array()
@@ -116,7 +111,7 @@ class ScoreSlots:
 
     @cached_property
     def count(self) -> int:
-        """How many rows one number holds; below two, nothing is packed."""
+        """How many rows one number holds."""
         return min(_MOST_ROWS, (self.capacity - SECRET_GAP - MARGIN - 1) // self.bits)
 
     @cached_property
@@ -134,9 +129,10 @@ class ScoreSlots:
         """No masked number is longer."""
         return self.mask_bits + 1
 
-    def apply(self, num_rows: int) -> bool:
-        """Whether a request's rows are packed; a single row is not: the plain form is as good."""
-        return num_rows > 1 < self.count
+    @property
+    def used(self) -> bool:
+        """Whether rows are packed: if the parties agreed, and their keys have room for more than one."""
+        return self.count > 1
 
     def numbers(self, num_rows: int) -> int:
         """How many numbers hold the rows."""

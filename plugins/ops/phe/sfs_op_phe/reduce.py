@@ -10,7 +10,7 @@ from sfs_core import Batch, ComputeContext, Schema, attr
 
 from .base import PheOperator, read_from
 from .matrices import read_cipher_matrix, read_one_ciphertext, read_plain_matrix, write_cipher_matrix
-from .packing import is_packed, read_packed, write_packed
+from .packing import read_packed, write_packed
 
 __all__ = ["PheReduce"]
 
@@ -52,7 +52,7 @@ class PheReduce(
         """
         self.require_requester(context, own=True)
         own, theirs = self.cells_by_party(results)
-        if is_packed(own[0]):
+        if self.keyring.scores.used:
             outcome = self._packed_for_peer(own, theirs) if self.select_crypted_for_peer else self._packed(own, theirs)
         else:
             outcome = self._for_peer(own, theirs) if self.select_crypted_for_peer else self._for_self(own, theirs)
