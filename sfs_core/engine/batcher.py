@@ -11,10 +11,10 @@ request, so that nobody gets another caller's error.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from math import inf
 from time import perf_counter
 from typing import Any, Final
@@ -294,12 +294,12 @@ def _distinct_rows(
     ]
     alike = all(column == columns[0] for column in columns[1:])
     rows: Sequence[Any] = columns[0] if alike else list(zip(*columns, strict=True))
-    distinct = dict.fromkeys(rows)
+    distinct: defaultdict[Any, int] = defaultdict(count().__next__)  # numbered as they come
+    places = [distinct[row] for row in rows]
     if len(distinct) == len(rows):
         return columns, None
-    places = dict(zip(distinct, range(len(distinct)), strict=True))
     once = [list(distinct)] * len(parties) if alike else list(map(list, zip(*distinct, strict=True)))
-    return once, [places[row] for row in rows]
+    return once, places
 
 
 def _joined(model: PredictRequest, parties: Sequence[str], columns: Sequence[list[str]]) -> PredictRequest:

@@ -16,7 +16,7 @@ from sfs_core.link.calls import LIMIT, Failure, failure_of
 from sfs_core.link.compression import TooLargeError, gunzip
 from sfs_core.link.connection import NEVER, Connection, ListenerState
 from sfs_core.link.http_call import target_of_call
-from sfs_core.link.http_head import JSON_TYPE, PROTO_TYPES, Head, KnownHeads
+from sfs_core.link.http_head import JSON_TYPE, PROTO_TYPES, UNREAD_TYPE, Head, KnownHeads
 from sfs_core.link.http_reply import CLOSE, CONTINUE, Reply, encoded_failure, failure_reply, refusal
 from sfs_core.link.later import Later
 from sfs_core.link.rpc import CallInfo, RpcCode, WebAnswer
@@ -25,7 +25,6 @@ __all__ = ["HttpConnection"]
 
 _log = logging.getLogger("sfs.link")
 
-_UNREAD_TYPE: Final = "application/proto-text"
 _MOST_WAITING: Final = 64
 """Pipelined requests of one connection that may wait for answers before reading pauses."""
 _PROBE_SECONDS: Final = 0.25
@@ -315,7 +314,7 @@ class HttpConnection(Connection):
         self, exchange: _Exchange, head: Head, body: bytes | bytearray, handler: Callable[[bytes, CallInfo], Any]
     ) -> None:
         try:
-            whole = self._decoded(head, bytes(body))
+            whole = bytes(body) if head.is_plain else self._decoded(head, bytes(body))
         except _Refused as refused:
             self._answer(exchange, refused.reply)
             return
@@ -329,15 +328,12 @@ class HttpConnection(Connection):
 
     def _decoded(self, head: Head, body: bytes) -> bytes:
         """A call's body without its content coding."""
-        if head.content_type == _UNREAD_TYPE:
-            text = f"{_UNREAD_TYPE} is not read here, send {JSON_TYPE} or {PROTO_TYPES[0]}"
+        if head.content_type == UNREAD_TYPE:
+            text = f"{UNREAD_TYPE} is not read here, send {JSON_TYPE} or {PROTO_TYPES[0]}"
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text)
         if head.fault:
             raise _Refused(HTTPStatus.BAD_REQUEST, head.fault)
-        coding = head.headers.get("content-encoding", "identity").strip().lower()
-        if coding == "identity":
-            return body
-        if coding not in ("gzip", "x-gzip"):
+        if head.coding not in ("gzip", "x-gzip"):
             raise _Refused(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this Content-Encoding is not read here, send gzip or none"
             )
@@ -381,6 +377,8 @@ class HttpConnection(Connection):
     def _send_ready(self) -> None:
         """Write all answers whose turn it is, in one go."""
         exchanges = self._exchanges
+        if exchanges and exchanges[0].answer is None:
+            return
         ready: list[bytes] = []
         last = False
         was_full = not self.takes_more

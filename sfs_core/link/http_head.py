@@ -9,10 +9,11 @@ from typing import Final
 from sfs_core.link.http_reply import CLOSE, KEEP_ALIVE, accepted
 from sfs_core.link.rpc import CallInfo, Encoding
 
-__all__ = ["JSON_TYPE", "PROTO_TYPES", "Head", "KnownHeads"]
+__all__ = ["JSON_TYPE", "PROTO_TYPES", "UNREAD_TYPE", "Head", "KnownHeads"]
 
 JSON_TYPE: Final = "application/json"
 PROTO_TYPES: Final = ("application/proto", "application/x-protobuf")
+UNREAD_TYPE: Final = "application/proto-text"
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 _END: Final = b"\r\n\r\n"
@@ -36,7 +37,9 @@ class Head:
 
     Attributes:
         content_type: media type in lower case; JSON where it names none.
+        coding: of the content, in lower case; `identity` for none.
         fault: what is wrong with it, for calls; empty where nothing is.
+        is_plain: whether a call's body is what the handler wants.
         info: what handlers are told.
         answer_type: media type of the answer to a call that went well.
         connection: the line that answers say of the connection, or nothing.
@@ -46,11 +49,13 @@ class Head:
     __slots__ = (
         "accepted",
         "answer_type",
+        "coding",
         "connection",
         "content_type",
         "fault",
         "headers",
         "info",
+        "is_plain",
         "keep_alive",
         "method",
         "old",
@@ -80,6 +85,8 @@ class Head:
                 timeout = float(seconds)
             else:
                 self.fault = "X-Request-Timeout is no number of seconds"
+        self.coding = headers.get("content-encoding", "identity").strip().lower()
+        self.is_plain = not self.fault and self.coding == "identity" and self.content_type != UNREAD_TYPE
         is_proto = self.content_type in PROTO_TYPES
         self.info = CallInfo(Encoding.PROTO if is_proto else Encoding.JSON, "http", peer, headers, timeout, names)
         self.connection = CLOSE if not keep_alive else KEEP_ALIVE if old else b""
