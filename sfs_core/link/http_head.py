@@ -17,6 +17,7 @@ UNREAD_TYPE: Final = "application/proto-text"
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 _END: Final = b"\r\n\r\n"
+_MOST_DIGITS: Final = 9
 _MOST_KNOWN: Final = 4
 _LARGEST_KNOWN: Final = 2048
 """Bytes of a head that is remembered, so that connections stay small."""
@@ -104,21 +105,22 @@ class KnownHeads:
     __slots__ = ("_heads", "_in_vain")
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, Head] = {}
+        self._heads: dict[tuple[bytes, bytes], Head] = {}  # by what stands before and after the number
         self._in_vain = 0
 
     def cut(self, data: bytes) -> tuple[Head, bytes] | None:
         """Head and body, where `data` is exactly one request whose head is known."""
-        if not self._heads:
-            return None
-        parts = _parts(data)
-        if parts is None:
-            return None
-        head = self._heads.get(parts[0])
-        if head is None:
-            return None
-        self._in_vain = 0
-        return head, parts[1]
+        for (before, after), head in self._heads.items():
+            if data.startswith(before):
+                start = len(before)
+                end = data.find(b"\r", start, start + _MOST_DIGITS + 1)
+                length = data[start:end]
+                if data.startswith(after, end) and length.isdigit():
+                    body = data[end + len(after) :]
+                    if int(length) == len(body):
+                        self._in_vain = 0
+                        return head, body
+        return None
 
     def learn(self, data: bytes, head: Head, length: str, body: bytes) -> None:
         """Remember the head of `data`, which the parser read as exactly one request with this Content-Length."""
@@ -126,21 +128,13 @@ class KnownHeads:
             self._heads.clear()
             return
         self._in_vain += 1
-        parts = _parts(data)
+        end = data.find(_END) + len(_END)
+        match = _LENGTH.search(data, 0, end)
         # A head can be written so that the parser sees its end or its length elsewhere.
-        if parts is None or parts[1] != body or int(length or -1) != len(body):
+        if match is None or data[end:] != body or int(match[1]) != len(body) or int(length or -1) != len(body):
             return
-        if len(parts[0]) > _LARGEST_KNOWN or "expect" in head.headers:
+        if end > _LARGEST_KNOWN or "expect" in head.headers:
             return
         if len(self._heads) >= _MOST_KNOWN:
             self._heads.clear()
-        self._heads[parts[0]] = head
-
-
-def _parts(data: bytes) -> tuple[bytes, bytes] | None:
-    """A request's head without the digits of Content-Length, and its body; None where it is not exactly one."""
-    end = data.find(_END) + len(_END)
-    match = _LENGTH.search(data, 0, end)
-    if match is None or int(match[1]) != len(data) - end:
-        return None
-    return data[: match.start(1)] + data[match.end(1) : end], data[end:]
+        self._heads[data[: match.start(1)], data[match.end(1) : end]] = head
