@@ -119,12 +119,13 @@ class HttpClient:
             raise _broken(error) from None
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        body, limit = bytearray(), self._config.max_answer_bytes
+        chunks, size, limit = [], 0, self._config.max_answer_bytes
         async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > limit:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
                 raise _FailedAttempt(f"sent more than {limit} bytes", FailureKind.FINAL, "see `max_answer_bytes`")
-        return bytes(body)
+        return b"".join(chunks)
 
 
 def _fixed_headers(config: HttpConfig) -> dict[str, str]:

@@ -106,7 +106,7 @@ def _answers(*, known_only: bool) -> msgspec.json.Decoder[Any]:
 
     def record(name: str, fields: Mapping[str, Any]) -> Any:
         given = [(field, type_ | None, None) for field, type_ in fields.items()]  # null means absent
-        return msgspec.defstruct(name, given, forbid_unknown_fields=known_only)
+        return msgspec.defstruct(name, given, forbid_unknown_fields=known_only, gc=False)  # never part of a cycle
 
     field = record("Field", {"name": str, "type": str | int})
     feature = record("Feature", {"field": field, "value": record("Value", _LISTS)})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from redis.asyncio import ConnectionPool, Redis, Sentinel
+from redis.asyncio import ConnectionPool, Sentinel
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelManagedSSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
 
 from sfs_core import ConfigError
@@ -53,25 +53,25 @@ def connections_of(config: RedisConfig, tls: ClientTls | None) -> Connections:
     if tls is not None:
         options["connection_class"] = _over(tls, SSLConnection)
     if not config.cluster:
-        return Server(Redis.from_pool(ConnectionPool(**options)), config.pool_size)
+        return Server(ConnectionPool(**options), config.pool_size)
 
     def server_at(place: Place) -> Server:
         host, port = place
-        return Server(Redis.from_pool(ConnectionPool(**options | {"host": host, "port": port})), config.pool_size)
+        return Server(ConnectionPool(**options | {"host": host, "port": port}), config.pool_size)
 
     return Cluster((options.get("host", "localhost"), options.get("port", _PORT)), server_at)
 
 
-def _found_by_sentinels(config: RedisConfig, options: dict[str, Any], tls: ClientTls | None) -> Redis:
+def _found_by_sentinels(config: RedisConfig, options: dict[str, Any], tls: ClientTls | None) -> ConnectionPool:
     sentinels = [(host, int(port)) for host, _, port in (each.rpartition(":") for each in config.sentinels)]
     limits = {name: options[name] for name in ("socket_connect_timeout", "socket_timeout", "retry")}
     manager: Any = Sentinel(sentinels, sentinel_kwargs=limits)  # type: ignore[no-untyped-call]
     for name in ("host", "port", "connection_class"):
         options.pop(name, None)
-    if tls is not None:
-        options["connection_class"] = _over(tls, SentinelManagedSSLConnection)
-    client: Redis = manager.master_for(config.sentinel_master, **options)
-    return client
+    kind = SentinelManagedConnection if tls is None else _over(tls, SentinelManagedSSLConnection)
+    make: Any = SentinelConnectionPool
+    pool: ConnectionPool = make(config.sentinel_master, manager, connection_class=kind, **options)
+    return pool
 
 
 def _over(tls: ClientTls, kind: type[SSLConnection]) -> type[SSLConnection]:

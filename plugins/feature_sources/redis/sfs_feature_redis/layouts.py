@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -196,16 +197,22 @@ class ArrowLayout(_StringLayout):
         rows = [self._row(answer, id_, i) for i, (answer, id_) in enumerate(zip(answers, ids, strict=True))]
         if not self.fields:
             return Batch(self.schema, len(rows), rows=[()] * len(rows))
-        table = pa.Table.from_batches(rows, self.schema.arrow)
+        joined = rows[0]
+        if len(rows) > 1:
+            joined = pa.Table.from_batches(rows, self.schema.arrow).combine_chunks().to_batches()[0]
+        if self.schema.all_float64:
+            with suppress(pa.ArrowException):  # there are nulls
+                return Batch.from_matrix(self.schema, joined.to_tensor().to_numpy())
+        columns = joined.columns
         if not self.keep_nulls:
-            for name, column in zip(self.schema.names, table.columns, strict=True):
+            for name, column in zip(self.schema.names, columns, strict=True):
                 if column.null_count:
                     row = column.is_null().to_pylist().index(True)
                     raise FeatureError(
                         f"column {name!r}, row {row}: there is no value",
                         hint="fill it in Redis, or set `nulls: keep` if the model deals with nulls",
                     )
-        return Batch.from_arrow(table.combine_chunks().to_batches()[0])
+        return Batch.from_columns(self.schema, columns, len(rows))
 
     def _row(self, data: bytes, id_: str, i: int) -> Any:
         try:
