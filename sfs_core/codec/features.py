@@ -154,7 +154,7 @@ def batch_of_features(
 
 
 def _matrix(lists: list[list[Any]], num_rows: int) -> Any:
-    """Lists of floats as the columns of a matrix, in a third of the time that NumPy takes; None where it is not that."""
+    """Lists of floats as the columns of a matrix, in a third of NumPy's time; None where they are not that."""
     if {type(values[0]) for values in lists} != {float}:
         return None
     pack = struct.Struct(f"{num_rows}d").pack

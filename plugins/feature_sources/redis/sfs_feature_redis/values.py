@@ -46,7 +46,8 @@ def to_batch(schema: Schema, rows: Sequence[Row], conversions: Conversions, *, k
     """
     if not len(schema):
         return Batch(schema, len(rows), rows=[()] * len(rows))
-    if schema.all_float64 and set(map(type, chain.from_iterable(rows))) <= {float}:  # the usual case, made fast
+    types = list(map(type, chain.from_iterable(rows))) if schema.all_float64 else [object]
+    if types.count(float) == len(types):  # the usual case, made fast
         return Batch(schema, len(rows), rows=[tuple(row) for row in rows])
     columns = [
         _converted(values, conversions[schema.types[i]], schema, i, keep_nulls=keep_nulls)

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -89,6 +90,7 @@ class Database:
             SfsError: the database cannot be reached or refuses. The text has what the database says.
         """
         engine = self._make_engine(poolclass=NullPool)
+        work = self._timed(engine, work)
         try:
             if not engine.dialect.is_async:
                 with engine.connect() as connection:
@@ -126,6 +128,7 @@ class Database:
 
     async def _once(self, engine: sa.Engine, work: Work[T]) -> T:
         self._loop = asyncio.get_running_loop()
+        work = self._timed(engine, work)
         if self._is_async:
             return await self._do_async(engine, work)
         return await self._threads.run(engine, work, self._seconds)
@@ -184,12 +187,11 @@ class Database:
             cursor.close()
             connection.commit()
 
-        def start_clock(connection: sa.Connection, *_: object) -> None:
-            connection.info["deadline"] = time.monotonic() + seconds
-
-        if engine.dialect.name == "sqlite":
-            sa.event.listen(engine, "before_cursor_execute", start_clock)
         return prepare
+
+    def _timed(self, engine: sa.Engine, work: Work[T]) -> Work[T]:
+        """The work within the time limit; only SQLite has no limit of its own."""
+        return partial(_started, work, self._config.statement_timeout) if engine.dialect.name == "sqlite" else work
 
     # ------------------------------------------------------------------- errors
     def _translated(self, error: Exception, *, said: bool) -> SfsError:
@@ -280,6 +282,11 @@ def _connect_options(driver: str, config: SqlConfig) -> dict[str, Any]:
     if driver in {"pymysql", "mysqldb"}:
         return {"connect_timeout": whole, "read_timeout": patience, "write_timeout": patience}
     return {"connect_timeout": whole} if driver in {"aiomysql", "asyncmy"} else {}
+
+
+def _started(work: Work[T], seconds: float, connection: sa.Connection) -> T:
+    connection.info["deadline"] = time.monotonic() + seconds
+    return work(connection)
 
 
 def _limit_sqlite(connection: Any, info: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ where the database compares without regard to case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -71,11 +71,22 @@ class Key:
         values = tuple(column.parse(part) for column, part in zip(self.columns, parts, strict=True))
         return None if None in values else values
 
-    def id_of(self, row: Sequence[Any]) -> str:
-        """The id of a row that begins with the key's columns."""
-        if len(self.columns) == 1:
-            return self.columns[0].text(row[0])
-        return self._separator.join(column.text(value) for column, value in zip(self.columns, row, strict=False))
+    def keys_of(self, ids: Iterable[str]) -> dict[str, Any]:
+        """The key of each id, once each; ids that there can be no key of are left out."""
+        once = dict.fromkeys(ids)
+        if len(self.columns) == 1 and self.columns[0].type == "text" and _are_texts("".join(once)):
+            return {id_: id_ for id_ in once}
+        return {id_: key for id_ in once if (key := self.parse(id_)) is not None}
+
+    def ids_of(self, rows: Sequence[Sequence[Any]]) -> list[str]:
+        """The ids of rows that begin with the key's columns."""
+        if len(self.columns) > 1:
+            return [
+                self._separator.join(column.text(value) for column, value in zip(self.columns, row, strict=False))
+                for row in rows
+            ]
+        values = [row[0] for row in rows]
+        return list(map(self.columns[0].text if self.columns[0].blank_padded else str, values))
 
 
 def key_type_of(name: str, sql_type: sa.types.TypeEngine[Any]) -> KeyType:
@@ -110,8 +121,12 @@ def _uuid(text: str) -> UUID | None:
 
 
 def _text(text: str) -> str | None:
+    return text if _are_texts(text) else None
+
+
+def _are_texts(text: str) -> bool:
     """Databases hold neither NUL nor lone surrogates in texts, and drivers fail on them."""
-    return text if "\0" not in text and text.encode("utf-8", "replace").decode() == text else None
+    return "\0" not in text and (text.isascii() or text.encode("utf-8", "replace").decode() == text)
 
 
 _PARSERS: Final[dict[KeyType, Callable[[str], Any]]] = {"text": _text, "integer": _integer, "uuid": _uuid}

@@ -57,16 +57,17 @@ class LookUp:
         Raises:
             FeatureError: ids with several rows (gives their number and places, never the ids).
         """
-        wanted = {id_: key for id_ in dict.fromkeys(ids) if (key := self._key.parse(id_)) is not None}
+        wanted = self._key.keys_of(ids)
         found: dict[str, Row] = {}
         repeated: set[str] = set()
         for chunk in _chunks(list(wanted), self._chunk):
             rows = self._fetch(connection, [wanted[id_] for id_ in chunk])
-            by_id = {self._key.id_of(row): row[self._width :] for row in rows}
-            # Rows that equal an id in the database only, as `A` may equal `a`, are nobody's.
-            found.update((id_, by_id[id_]) for id_ in chunk if id_ in by_id)
+            its_ids = self._key.ids_of(rows)
+            # Rows that equal an id in the database only, as `A` may equal `a`, are under an id that nobody asks for.
+            by_id = dict(zip(its_ids, [row[self._width :] for row in rows], strict=True))
+            found.update(by_id)
             if len(by_id) < len(rows):
-                counts = Counter(map(self._key.id_of, rows))
+                counts = Counter(its_ids)
                 repeated.update(id_ for id_ in chunk if counts[id_] > 1)
         if repeated:
             hint = "make the key unique, or say with `order_by` which row counts"

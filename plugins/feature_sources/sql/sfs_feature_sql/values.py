@@ -49,7 +49,7 @@ def to_batch(schema: Schema, rows: Sequence[Row], *, keep_nulls: bool) -> Batch:
     Raises:
         FeatureError: a value does not fit, or is NULL and these are not kept (names column and row index).
     """
-    if not len(schema) or (schema.all_float64 and set(map(type, chain.from_iterable(rows))) <= {float}):
+    if not len(schema) or (schema.all_float64 and _are_floats(rows)):
         return Batch(schema, len(rows), rows=rows)
     columns = list(zip(*rows, strict=True))
     for i, values in enumerate(columns):
@@ -63,6 +63,11 @@ def to_batch(schema: Schema, rows: Sequence[Row], *, keep_nulls: bool) -> Batch:
         if not found <= {exact, type(None)}:
             columns[i] = _converted(values, convert, schema, i)
     return Batch.from_rows(schema, list(zip(*columns, strict=True)))
+
+
+def _are_floats(rows: Sequence[Row]) -> bool:
+    types = list(map(type, chain.from_iterable(rows)))
+    return types.count(float) == len(types)
 
 
 def _converted(values: Row, convert: Callable[[Any], Any], schema: Schema, i: int) -> tuple[Any, ...]:
