@@ -36,7 +36,8 @@ _SUFFIXES: Final = {
 def command(kind: str, name: str, folder: Path) -> None:
     """Write an installable package with one component NAME, and the test that holds it to its contract."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise click.BadParameter("letters, digits and single underscores are expected", param_hint="NAME")
+        expected = "letters, digits and single underscores are expected, as in acme_store"
+        raise click.BadParameter(expected, param_hint="NAME")
     template = TEMPLATES[kind]
     package = f"{template.prefix}_{name.lower()}"
     target = folder / package.replace("_", "-")

@@ -9,6 +9,9 @@ from concurrent.futures import Executor as Pool
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import pyarrow as pa
+
 from sfs_core.config.loaded import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
@@ -134,6 +137,7 @@ def open_model(
     Raises:
         SfsError: the feature source cannot work, or not like this.
     """
+    pa.array(np.zeros(1))  # at its first conversion pyarrow imports more, which takes 0.1 s: let no request wait for it
     source = checked.lookup.source
     if source is not None:
         source.open()
