@@ -33,11 +33,12 @@ def command(
     Model packages are fetched as they would be for serving. No port is opened and no peer is called.
     """
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
-    wrong = 0
+    wrong, unopened = 0, False
     for path in configs:
         try:
             loaded = load(path, plugin_directories=plugin_directories)
             print_warnings([loaded])
+            unopened |= not connect and any(service.feature_sources for service in loaded.services)
             for line in _findings(loaded, connect):
                 click.echo(f"{path}: {line}")
         except SfsError as error:
@@ -45,6 +46,8 @@ def command(
             show_error(error)
     if wrong:
         context.exit(1)
+    if unopened:
+        click.echo("feature sources were not opened: --connect opens them and asks whether they are up")
     click.echo("ok")
 
 

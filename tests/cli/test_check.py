@@ -31,6 +31,7 @@ def test_good_configs(files: ClusterFiles) -> None:
             f"{counts[party]} features of this party"
             for party in COLUMNS
         ),
+        "feature sources were not opened: --connect opens them and asks whether they are up",
         "ok",
     ]
 
@@ -41,6 +42,7 @@ def test_feature_sources_are_asked_too(files: ClusterFiles) -> None:
     result = sfs("check", "--connect", files.paths["alice"], files.write("bob"))
     assert result.returncode == 1
     assert f"{files.paths['bob']}: service linear: its feature source is up" in result.stdout
+    assert "were not opened" not in result.stdout
     assert "alice.csv:2" in result.stderr
     assert "'age'" in result.stderr
     assert "old" not in result.stderr
