@@ -32,10 +32,13 @@ _MOST_TEMPLATES: Final = 1024
 """Names come from peers: templates do not grow for ever."""
 _MOST_ALIKE: Final = 16
 """Templates that are tried for one message."""
+_LARGEST_LEARNT: Final = 64 << 10
+"""A call is read several times to see what others like it have in common."""
 _MOST_IN_VAIN: Final = 16
 """After so many calls in a row that none came like, none is remembered any more: each is another."""
 _MOST_ROWS: Final = 4096
 """Larger tables gain nothing from templates."""
+_TRACE: Final = frozenset(TRACE_ENTRIES)
 _STREAM_END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _SOURCE: Final = bytes([apis_pb2.ExecuteRequest.FEATURE_SOURCE_FIELD_NUMBER << 3 | 2])
 _RESULT: Final = bytes([apis_pb2.ExecuteResponse.RESULT_FIELD_NUMBER << 3 | 2])
@@ -59,7 +62,9 @@ class CallTemplates:
 
     def learn(self, data: bytes, call: ExecuteCall) -> None:
         """Remember a message that protobuf read as `call`, and that was answered as asked."""
-        if not call.ids or call.headers.keys() != set(TRACE_ENTRIES) or self._in_vain > _MOST_IN_VAIN:
+        if not call.ids or call.headers.keys() != _TRACE:
+            return
+        if len(data) > _LARGEST_LEARNT or self._in_vain > _MOST_IN_VAIN:
             return
         self._in_vain += 1
         try:

@@ -129,6 +129,12 @@ def test_calls_of_other_kinds_are_left_to_protobuf() -> None:
     assert [templates.read(written(call)) for call in [*others, *alike, call_of(1, ["a"], model="x")]] == [None] * 6
 
 
+def test_a_large_call_is_not_learnt_from_but_read_like_a_small_one() -> None:
+    large = written(call_of(1, ["a" * 100] * 1000))
+    assert learnt(large).read(large) is None
+    assert learnt(KNOWN_CALLS[2]).read(large) == read_call(large)
+
+
 def test_a_call_whose_source_comes_in_two_parts_is_left_to_protobuf() -> None:
     first = apis_pb2.ExecuteRequest(feature_source={"fs_param": {"query_context": "context"}}).SerializeToString()
     call = call_of(1, ["a"], "context")
