@@ -3,11 +3,11 @@
     .venv/bin/python benchmarks/phe_parties.py [--seconds 3] [--cases DIR]
 
 A linear model of 10 features per party, and 50 trees of 8 leaves over both parties' features, with 2048-bit OU keys
-and all options at their defaults, by turns without and with packing. `--cases` adds packages that SecretFlow exported. Callers wait for an answer before
-they ask again, so that random encryptions of zero run out and are made on the spot; lines with 0 callers ask at even
-intervals instead (`--rate`), with stocks full. The scores of some rows are compared with the plain model's. CPU is of
-both parties with their worker processes. Steps are from the parties' own metrics: milliseconds of each node at the
-party asked and at its peer, all trees' together, per request.
+and all options at their defaults, by turns without and with packing. `--cases` adds packages that SecretFlow exported.
+Callers wait for an answer before they ask again, so that random encryptions of zero run out and are made on the spot;
+lines with 0 callers ask at even intervals instead (`--rate`), with stocks full. The scores of some rows are compared
+with the plain model's. CPU is of both parties with their worker processes. Steps are from the parties' own metrics:
+milliseconds of each node at the party asked and at its peer, all trees' together, per request.
 """
 
 from __future__ import annotations
