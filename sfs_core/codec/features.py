@@ -160,7 +160,7 @@ def _matrix(lists: list[list[Any]], num_rows: int) -> Any:
     pack = struct.Struct(f"{num_rows}d").pack
     try:
         return np.frombuffer(b"".join([pack(*values) for values in lists])).reshape(len(lists), num_rows).T
-    except struct.error:
+    except (struct.error, OverflowError):
         return None
 
 

@@ -294,10 +294,10 @@ def _distinct_rows(
     ]
     alike = all(column == columns[0] for column in columns[1:])
     rows: Sequence[Any] = columns[0] if alike else list(zip(*columns, strict=True))
+    if len(set(rows)) == len(rows):
+        return columns, None
     distinct: defaultdict[Any, int] = defaultdict(count().__next__)  # numbered as they come
     places = [distinct[row] for row in rows]
-    if len(distinct) == len(rows):
-        return columns, None
     once = [list(distinct)] * len(parties) if alike else list(map(list, zip(*distinct, strict=True)))
     return once, places
 
