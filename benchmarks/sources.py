@@ -1,9 +1,10 @@
 """Feature sources beside the bare clients that they are made with, doing the same fetch.
 
-.venv/bin/python benchmarks/sources.py [--only sql redis] [--batches 1 10 100 1000] [--seconds 0.5]
+.venv/bin/python benchmarks/sources.py [--only sql redis] [--batches 1 10 100 1000] [--seconds 0.06]
 
 Real servers on loopback, each a process: PostgreSQL and Redis of the tests' wheels, a feature service with its answers
-ready. Each figure is the median of several rounds in which source and bare client alternate. CPU is this process's.
+ready. Each figure is the median of many short rounds in which source and bare client alternate, as machines are never
+quiet. CPU is this process's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from sfs_core.host.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 BATCHES = (1, 10, 100, 1000)
-ROUNDS = 5
+ROUNDS = 31
 PEOPLE = 2000
 NAMES = [f"x{i}" for i in range(30)]
 SCHEMA = Schema((name, pa.float64()) for name in NAMES)
@@ -290,7 +291,7 @@ async def _measure(name: str, pair: Pair, batches: list[int], seconds: float) ->
         ids = [[str(chance.randrange(PEOPLE)) for _ in range(rows)] for _ in range(8)]
         figures: dict[Fetch, list[tuple[float, float]]] = {ours: [], bare: []}
         for fetch in figures:
-            await _slice(fetch, ids, seconds / 4)
+            await _slice(fetch, ids, seconds)
         for _ in range(ROUNDS):
             for fetch, found in figures.items():
                 found.append(await _slice(fetch, ids, seconds))
@@ -312,7 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="*", default=[""], help="beginnings of names")
     parser.add_argument("--batches", nargs="*", type=int, default=list(BATCHES))
-    parser.add_argument("--seconds", type=float, default=0.3, help="of each slice")
+    parser.add_argument("--seconds", type=float, default=0.06, help="of each slice")
     options = parser.parse_args()
     chance = random.Random(1)
     table = {str(i): tuple(chance.gauss(0, 1) for _ in NAMES) for i in range(PEOPLE)}

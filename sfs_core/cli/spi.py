@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from sfs_core.cli.configs import plugin_directory_option, print_warnings
 from sfs_core.cli.tables import print_table
 from sfs_core.config.document import plain, read_document
+from sfs_core.config.explained import explained, nearest
 from sfs_core.config.loader import load
 from sfs_core.config.problems import Problems, path_text
 from sfs_core.errors import ConfigError, PluginError
@@ -107,6 +108,7 @@ def serve(
 async def _serve_source(uvicorn: Any, make: Any, host: str, port: int) -> None:
     fetch = SourceFetch(make)
     try:
+        await fetch.check()
         await _serve(uvicorn, fetch.__call__, host, port)
     finally:
         await fetch.close()
@@ -204,7 +206,12 @@ def _probe(path: Path) -> Probe:
             return Probe.model_validate(plain(tree))
         except ValidationError as error:
             for each in error.errors(include_url=False, include_input=False):
-                problems.add(tree.at(each["loc"]).line, path_text(each["loc"]), each["msg"])
+                at = each["loc"]
+                message = explained(each)
+                if each["type"] == "extra_forbidden":
+                    known = [*Probe.model_fields]
+                    message = "there is no such option", nearest(str(at[-1]), known, [tree.value])
+                problems.add(tree.at(at).line, path_text(at), *message)
     raise problems.error()
 
 

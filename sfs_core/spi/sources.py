@@ -70,6 +70,18 @@ class SourceFetch:
         batch = result.batch.to_arrow()
         return {name: batch.column(i).to_pylist() for i, name in enumerate(batch.schema.names)}
 
+    async def check(self) -> None:
+        """Open a source once, without features, and close it.
+
+        Raises:
+            SfsError: it cannot work, or gives rows in their order, whatever the ids.
+        """
+        source = self._make(Schema())
+        try:
+            await asyncio.to_thread(_open, source)
+        finally:
+            await asyncio.to_thread(source.close)
+
     async def close(self) -> None:
         """Close all sources."""
         while self._sources:
@@ -82,9 +94,7 @@ class SourceFetch:
             else:
                 source = self._make(schema)
                 try:
-                    await asyncio.to_thread(source.open)
-                    if source.row_count >= 0:
-                        raise ConfigError("the source gives rows in their order, whatever ids are asked for")
+                    await asyncio.to_thread(_open, source)
                 except SfsError as error:
                     await asyncio.to_thread(source.close)
                     wrong = isinstance(error, ConfigError | FeatureError)
@@ -94,6 +104,12 @@ class SourceFetch:
                 if len(self._sources) > _MOST_SCHEMAS:
                     await asyncio.to_thread(self._sources.popitem(last=False)[1].close)
             return self._sources[schema]
+
+
+def _open(source: FeatureSource) -> None:
+    source.open()
+    if source.row_count >= 0:
+        raise ConfigError("the feature source gives rows in their order, whatever ids are asked for")
 
 
 class ParquetFetch:

@@ -77,4 +77,4 @@ def serving(answer: Callable[[Any], Answer]) -> Iterator[str]:
 @pytest.fixture
 def probe() -> dict[str, Any]:
     """What the service has, as options of a Probe."""
-    return {"features": FIELDS, "ids": IDS, "timeout": 2.0, "big_batch": 200, "concurrency": 8}
+    return {"features": FIELDS, "ids": IDS, "timeout": 60.0, "big_batch": 200, "concurrency": 8}

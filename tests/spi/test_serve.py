@@ -20,7 +20,9 @@ import pytest
 from sfs_core.spi import openapi_document
 from tests.cli.sfs import sfs_here
 from tests.support.clusters import linear_files, write_csv
+from tests.support.in_process import serving_here
 from tests.support.processes import SFS, wait_for
+from tests.support.same_scores import TwoParties
 
 from .conftest import FIELDS, IDS, TABLE, good_answer, serving
 
@@ -45,7 +47,7 @@ def spi_serve(*arguments: object, folder: Path, environment: Mapping[str, str] |
         assert not isinstance(ready, bool), log.read_text()
         yield ready[1]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) in (0, -signal.SIGTERM), log.read_text()
+        assert process.wait(60) in (0, -signal.SIGTERM), log.read_text()
         assert "Traceback" not in log.read_text()
         assert not any(id_ in log.read_text() for id_ in ("u10", "u11"))
     finally:
@@ -149,10 +151,24 @@ def test_two_parties_whose_features_are_served(tmp_path: Path) -> None:
         spi_serve(tmp_path / "bob.csv", folder=tmp_path) as bob,
     ):
         for party, url in (("alice", alice), ("bob", bob)):
-            source = {"name": "http", "endpoint": url, "timeout": 5, "connect_timeout": 2}
+            source = {"name": "http", "endpoint": url, "timeout": 60, "connect_timeout": 60}
             files.configs[party]["services"][0]["features"]["source"] = source
-        with files.running() as parties:
-            scores = parties["alice"].scores("linear", list(columns), asked)
-            assert scores == pytest.approx([expected[id_] for id_ in asked], rel=1e-12)
-            unknown = parties["alice"].predict("linear", {"alice": ["nobody"], "bob": ["nobody"]})
-            assert unknown["status"]["code"] in {4, 103}  # 4: the peer's failure was first
+        with serving_here(files):
+            parties = TwoParties(files, IDS)
+            assert parties.scores("linear", asked) == pytest.approx([expected[id_] for id_ in asked], rel=1e-12)
+            assert parties.ask("linear", ["nobody"]).code in {4, 103}  # 4: the peer's failure was first
+
+
+def test_what_cannot_be_served_is_said_at_once(tmp_path: Path) -> None:
+    twice = tmp_path / "twice.csv"
+    twice.write_text("id,age\nu1,1\nu1,2\n")
+    result = sfs_here("spi", "serve", twice, "--port", "0")
+    assert result.returncode == 1
+    assert "have the id of another row: lines 2 and 3" in result.stderr
+    result = sfs_here("spi", "serve", twice, "--id-column", "customer", "--port", "0")
+    assert "the file has no column 'customer'" in result.stderr
+    config = linear_files(tmp_path, ["a"], {"alice": {"x": [1.0]}, "bob": {"y": [1.0]}})
+    config.configs["alice"]["services"][0]["features"]["source"]["name"] = "streaming"
+    result = sfs_here("spi", "serve", config.write("alice"), "--port", "0")
+    assert "rows in their order" in result.stderr
+    assert "ready" not in result.stdout
