@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sfs_core.proto import apis_pb2, serving_pb2
-from tests.server.relay import Relay
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files
 from tests.support.processes import Party
+from tests.support.relay import Relay
 
 PREDICT = "/PredictionService/Predict"
 MODEL_INFO = "/ModelService/GetModelInfo"

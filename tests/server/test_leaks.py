@@ -28,11 +28,11 @@ from sfs_core.link.channel import PROTOCOLS
 from sfs_core.link.rpc import CallInfo
 from sfs_core.server.app import Server
 from sfs_core.server.execute import ExecuteHandler
-from tests.server.relay import Relay
 from tests.support.certificates import Certificates, unchecked_client
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files
 from tests.support.in_process import RunningServers
 from tests.support.processes import free_ports
+from tests.support.relay import Relay
 
 PARTIES = ("alice", "bob")
 PREDICT = "/PredictionService/Predict"

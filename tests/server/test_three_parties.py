@@ -19,9 +19,9 @@ from typing import Self
 import pytest
 
 from sfs_core.model.split import Tree, split_linear, split_trees
-from tests.server.relay import Relay
 from tests.support.clusters import ClusterFiles, cluster_files, exchange, linear_files, registry, write_csv
 from tests.support.processes import Party, wait_for
+from tests.support.relay import Relay
 
 PARTIES = ("alice", "bob", "carol")
 IDS = ["a", "b", "c"]

@@ -14,9 +14,7 @@ import math
 import os
 import resource
 import signal
-import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +26,9 @@ from sfs_core.client.load.generator import Callers, Generator, Samples
 from sfs_core.client.load.protocols import open_transport
 from sfs_core.client.load.questions import draw_questions
 from sfs_core.client.target import Target
-from sfs_core.link.framing import FrameCutter, read_meta
-from sfs_core.proto.brpc_pb2 import RpcMeta
 from tests.support.clusters import ClusterFiles, exchange, linear_files
 from tests.support.processes import SFS, Party, free_ports, wait_for
+from tests.support.relay import Damage, FaultyRelay, garbage, half, half_and_gone, never, other_correlation_ids
 
 PARTIES: Final = ("alice", "bob")
 IDS: Final = [str(i) for i in range(500)]
@@ -41,9 +38,6 @@ PEER_SECONDS: Final = 1.0
 LATE_SECONDS: Final = 20.0
 """After so long a request counts as not answered in time: far more than the limits add up to, for busy machines."""
 CALLERS: Final = 8
-
-Damage = Callable[[bytes], bytes]
-"""What becomes of bytes that a peer answers; raises ConnectionError to close the connection."""
 
 CLOCK_PLUGIN: Final = '''
 """Moves this process's clock by as many seconds as a file says."""
@@ -56,89 +50,6 @@ now, now_ns = time.time, time.time_ns
 time.time = lambda: now() + float(FILE.read_text())
 time.time_ns = lambda: now_ns() + int(float(FILE.read_text()) * 1e9)
 '''
-
-
-# ------------------------------------------------------------------------------------------------------ peers that lie
-class FaultyRelay:
-    """Passes connections on to a port, and answers back as `damage` says.
-
-    Attributes:
-        port: its own.
-        target: the port that new connections are passed on to.
-        damage: what is done to answers; None for nothing.
-    """
-
-    def __init__(self, target: int) -> None:
-        self.damage: Damage | None = None
-        self.target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._sockets: set[socket.socket] = set()
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                try:
-                    far = socket.create_connection(("127.0.0.1", self.target))
-                except OSError:
-                    near.close()
-                    continue
-                self._sockets |= {near, far}
-                threading.Thread(target=self._pass_on, args=(near, far, False), daemon=True).start()
-                threading.Thread(target=self._pass_on, args=(far, near, True), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                if answers and self.damage is not None:
-                    data = self.damage(data)
-                target.sendall(data)
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        source.close()
-        self._sockets.discard(source)
-
-    def close(self) -> None:
-        """End everything."""
-        for each in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
-def garbage(data: bytes) -> bytes:
-    """As many bytes that mean nothing."""
-    return bytes((i * 37 + 11) % 256 for i in range(len(data)))
-
-
-def half_and_gone(data: bytes) -> bytes:
-    """Nothing; the connection breaks in the middle of an answer."""
-    raise ConnectionError
-
-
-def half(data: bytes) -> bytes:
-    """The first half, and the rest never."""
-    return data[: len(data) // 2]
-
-
-def never(data: bytes) -> bytes:
-    """Nothing."""
-    return b""
-
-
-def other_correlation_ids(data: bytes) -> bytes:
-    """Whole answers, to calls that nobody made."""
-    frames = b""
-    for meta_bytes, payload in FrameCutter(1 << 26, 1 << 16).feed(data):
-        meta = RpcMeta.FromString(meta_bytes)
-        meta.correlation_id = read_meta(meta_bytes).correlation_id + 1_000_000
-        changed = meta.SerializeToString()
-        sizes = (len(changed) + len(payload)).to_bytes(4, "big") + len(changed).to_bytes(4, "big")
-        frames += b"PRPC" + sizes + changed + payload
-    return frames
 
 
 # ---------------------------------------------------------------------------------------------------------- the parties

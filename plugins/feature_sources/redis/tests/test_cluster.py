@@ -10,7 +10,7 @@ import pytest
 from redis.crc import key_slot
 
 from sfs_core import ConfigError, ErrorCode, FeatureQuery, Schema, SfsError
-from tests.support.chaos import FaultyRelay
+from tests.support.relay import FaultyRelay
 
 from .conftest import Server
 

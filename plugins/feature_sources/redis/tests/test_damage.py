@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sfs_core import ErrorCode, FeatureQuery, Schema, SfsError
-from tests.support.chaos import FaultyRelay, garbage, half, half_and_gone, never
+from tests.support.relay import FaultyRelay, garbage, half, half_and_gone, never
 
 X = Schema([("x", pa.float64()), ("y", pa.float64())])
 IDS = [str(i) for i in range(300)]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfs_core import ErrorCode, FeatureError, FeatureQuery, Schema, SfsError
-from tests.support.chaos import FaultyRelay
+from tests.support.relay import FaultyRelay
 
 from .test_look_up import LAYOUTS, put
 
