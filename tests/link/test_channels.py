@@ -22,6 +22,7 @@ from sfs_core.link.rpc import CallInfo, Encoding, Routes
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.proto.brpc_pb2 import RpcMeta
 from tests.link.echo import SERVICE, Held, answer, echo, listening, read, request
+from tests.support.processes import free_ports
 
 ONCE = RetryPolicy(retries=0)
 protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -35,12 +36,6 @@ def ask(channel: Channel, name: str, timeout: float = 5.0, method: str = "GetMod
     return channel.call(
         SERVICE, method, request(name), GetModelInfoResponse, timeout, read=lambda m: m.model_info.name, **keywords
     )
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @protocols
@@ -191,7 +186,7 @@ def test_a_peer_that_cannot_stop_calls_is_told_once(run):
 @protocols
 def test_refused_connection(run, protocol):
     async def main() -> None:
-        channel = channel_to(free_port(), protocol)
+        channel = channel_to(*free_ports(1), protocol)
         with pytest.raises(PeerError, match=r"^peer 'bob' refused the connection$") as caught:
             await ask(channel, "x")
         assert caught.value.kind is FailureKind.NOT_RUN
@@ -203,7 +198,7 @@ def test_refused_connection(run, protocol):
 @protocols
 def test_a_peer_that_comes_up_late_is_reached_by_retries(run, protocol):
     async def main() -> None:
-        port = free_port()
+        (port,) = free_ports(1)
         channel = channel_to(port, protocol, RetryPolicy(retries=200, backoff=fixed_backoff(0.01)))
         futures = [ask(channel, f"{i}") for i in range(10)]
         with pytest.raises(TimeoutError):

@@ -26,7 +26,7 @@ from sfs_core.server import readiness
 from sfs_core.server.openapi import openapi_document
 from sfs_core.server.readiness import Readiness
 from tests.support.clusters import Answer, ClusterFiles, exchange, linear_files
-from tests.support.in_process import serving_here
+from tests.support.in_process import logged, serving_here
 from tests.support.processes import wait_for
 
 IDS = ["a", "b"]
@@ -309,8 +309,10 @@ def sfs_feature_sources():
     config = files.configs["alice"]
     config["plugins"] = {"directories": [str(plugins)]}
     config["services"][0]["features"] = {"source": {"name": "switch", "file": str(switch)}}
-    with files.running() as parties:
-        assert parties["alice"].scores("linear", ["alice", "bob"], ["a"]) == [3.5]
+    monkeypatch.setattr(readiness, "CHECK_SECONDS", 0.05)
+    with logged() as log, serving_here(files):
+        answer = infer(files, {"inputs": [ids("alice", ["a"]), ids("bob", ["a"])]})
+        assert answer.json()["outputs"][0]["data"] == [3.5]
         switch.unlink()
         wait_for(lambda: get(files, "/ready").status == 503, "alice is not ready")
         answer = get(files, "/v2/models/linear/ready")
@@ -318,10 +320,8 @@ def sfs_feature_sources():
         assert get(files, "/ready").json()["failing_feature_sources"] == ["linear"]
         assert b"canary" not in get(files, "/ready").body
         assert get(files, "/health").status == 200
-        log = parties["alice"].log.read_text()
-        assert re.search(
-            r"linear is not ready: its feature source: .*/alice\.json:\d+ features\.source \(switch\): canary", log
-        )
+        cause = r"linear is not ready: its feature source: .*/alice\.json:\d+ features\.source \(switch\): canary"
+        assert re.search(cause, log.getvalue())
         switch.touch()
         wait_for(lambda: get(files, "/ready").status == 200, "alice is ready again")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
+import os
+import random
 import signal
 import socket
 import ssl
@@ -19,13 +22,28 @@ SFS = str(Path(sys.executable).parent / "sfs")
 START_SECONDS = 120.0
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports of this pytest process alone: below those that the system gives away, a share for each worker of xdist."""
+    below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    share = min(4000, (below - 1024) // 5)
+    first = below - share * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw4").removeprefix("gw")) % 5 + 1)
+    start = random.SystemRandom().randrange(share)  # another run of the suite may take place beside this one
+    yield from (first + (start + step) % share for step in itertools.count())
+
+
+_OWN_PORTS = _own_ports()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on right now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody listens on, and that nobody is given who asks for any port."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_OWN_PORTS)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = START_SECONDS) -> Any:
