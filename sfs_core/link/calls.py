@@ -62,6 +62,7 @@ class Calls:
     def __init__(self, limit: int | None, max_bytes: float = math.inf, target: float | None = None) -> None:
         self.refused: Counter[str] = Counter()
         self._limit = math.inf if limit is None else limit
+        self._adapts = target is not None
         self._admission = Admission(self._limit, target, time.perf_counter())
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -150,7 +151,7 @@ class Calls:
     def _finish(
         self, later: Later[A], done: Callable[[A | Failure], None], size: int, begin: float, outcome: A | BaseException
     ) -> None:
-        if not isinstance(outcome, asyncio.CancelledError):
+        if self._adapts and not isinstance(outcome, asyncio.CancelledError):
             now = time.perf_counter()
             self._admission.over(now - begin, len(self._running), now)
         self._running.discard(later)
