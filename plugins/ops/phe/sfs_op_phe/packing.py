@@ -9,7 +9,7 @@ the packed number, |Y| < 2^(rows * bits), and E uniform below 2^(rows * bits + M
 within 2^-MARGIN of that of E, whatever Y is. Masks are added and taken off as integers, so it does not matter
 that slots of Y + E carry into each other: they are read from the sum without masks, which is unique as long as scores
 are shorter than slots. Masked numbers stay SECRET_GAP bits below half of the plaintext space, or what is decrypted for
-the peer could tell the secret key (see `DecryptPeerY`).
+the peer could tell the secret key (see `PheDecryptPeerY`).
 """
 
 from __future__ import annotations
