@@ -28,7 +28,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from .numbers import are_short, out_of_range
@@ -83,11 +83,7 @@ class LeafSlots:
 
     def shape(self, num_rows: int) -> LeafShape:
         """The shape with the fewest ciphertexts; of those, the one with the fewest leaves in one."""
-        shapes = [
-            LeafShape(self, num_rows, rows, (self.count // rows + 1) // 2)
-            for rows in range(1, min(num_rows, self.count) + 1)
-        ]
-        return min(shapes, key=lambda shape: (shape.packs / shape.leaves, shape.leaves))
+        return _best_shape(self, num_rows)
 
     def read_sums(self, numbers: Sequence[int], what: str) -> list[int]:
         """The wanted sum of each row's number.
@@ -162,3 +158,13 @@ class LeafShape:
         begin = slots.bits * wanted + slots.modulus_bits
         above = slots.bits * used - slots.spare_bits - begin
         return secrets.randbits(below) + (secrets.randbits(above) << begin)
+
+
+@lru_cache(256)
+def _best_shape(slots: LeafSlots, num_rows: int) -> LeafShape:
+    """Asked for several times per tree."""
+    shapes = [
+        LeafShape(slots, num_rows, rows, (slots.count // rows + 1) // 2)
+        for rows in range(1, min(num_rows, slots.count) + 1)
+    ]
+    return min(shapes, key=lambda shape: (shape.packs / shape.leaves, shape.leaves))

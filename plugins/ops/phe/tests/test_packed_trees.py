@@ -284,15 +284,21 @@ def test_shares_that_do_not_cancel(packing):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_tables_give_errors_or_tables(ensemble, tables, data):
-    own, theirs = tables
-    column = data.draw(st.sampled_from([0, 1]))
-    bad = bytearray(cell(own, column))
+    own, theirs, total = tables
+    column = data.draw(st.sampled_from([0, 1, 2]))
+    bad = bytearray(cell(own, column) if column < 2 else cell(total))
     for _ in range(data.draw(st.integers(1, 3))):
         bad[data.draw(st.integers(0, len(bad) - 1) | st.integers(0, 30))] = data.draw(st.integers(0, 255))
     with suppress(SfsError):
-        assert merge(ensemble, [with_cell(own, column, bytes(bad)), theirs]).num_rows == 1
+        if column < 2:
+            assert merge(ensemble, [with_cell(own, column, bytes(bad)), theirs]).num_rows == 1
+        else:
+            predict = ensemble.predict["alice"]
+            assert predict.compute(context("alice", "alice"), with_cell(total, 0, bytes(bad))).num_rows == 1
 
 
 @pytest.fixture(scope="module")
 def tables(ensemble):
-    return ensemble.selects("alice", {p: rows[:1] for p, rows in ROWS.items()})[0]
+    own, theirs = ensemble.selects("alice", {p: rows[:1] for p, rows in ROWS.items()})[0]
+    merged = merge(ensemble, [own, theirs])
+    return own, theirs, Batch.from_rows(ensemble.predict["alice"].input_schemas()[0], merged.rows())
