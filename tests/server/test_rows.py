@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from sfs_core.model.split import Tree, split_linear, split_trees
 from tests.support.clusters import cluster_files, registry, write_csv
-from tests.support.processes import Party
+from tests.support.in_process import serving_here
+from tests.support.processes import ServicePort
 
 PARTIES = ("alice", "bob", "carol")
 ROWS = 60
@@ -90,8 +91,8 @@ def grow(names: Sequence[str], chance: random.Random, depth: int = 4) -> Tree:
 @pytest.fixture(scope="module", params=["baidu_std", "http", "http:proto"])
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Mapping[str, Party], Model]]:
-    """Three processes that serve a linear model of many types and 20 trees."""
+) -> Iterator[tuple[Mapping[str, ServicePort], Model]]:
+    """Three parties that serve a linear model of many types and 20 trees."""
     chance = random.Random(20)
     columns: dict[str, dict[str, list[Any]]] = {party: {} for party in PARTIES}
     types, weights = {}, {party: {} for party in PARTIES}
@@ -122,7 +123,8 @@ def served(
     )
     known = {name: column for own in columns.values() for name, column in own.items()}
     rows = [{n: float32(c[row]) if types[n] == "DT_FLOAT" else c[row] for n, c in known.items()} for row in range(ROWS)]
-    with files.running() as parties:
+    parties = {party: ServicePort(files.service_port(party)) for party in PARTIES}
+    with serving_here(files):
         yield parties, Model(rows, {n: w for own in weights.values() for n, w in own.items()}, trees)
 
 
@@ -131,7 +133,9 @@ def assert_close(scores: Sequence[float], wanted: Sequence[float]) -> None:
 
 
 @pytest.mark.parametrize("requester", PARTIES)
-def test_any_rows_get_the_scores_of_single_rows(served: tuple[Mapping[str, Party], Model], requester: str) -> None:
+def test_any_rows_get_the_scores_of_single_rows(
+    served: tuple[Mapping[str, ServicePort], Model], requester: str
+) -> None:
     parties, model = served
     singles = {
         service: [parties[requester].scores(service, PARTIES, [str(row)])[0] for row in range(ROWS)]

@@ -83,6 +83,7 @@ def cluster_files(
         features: each party's features file.
         more: further options of every config: `link`, `limits`.
     """
+    more["link"] = {"handshake_attempts": 1000} | more.get("link", {})  # on a busy machine some start far later
     parties = list(features)
     ports = free_ports(2 * len(parties))
     communication = dict(zip(parties, ports[len(parties) :], strict=True))

@@ -57,37 +57,16 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = START_SEC
     raise AssertionError(f"{what}: not within {seconds} s")
 
 
-class Party:
-    """One running `sfs serve`."""
+class ServicePort:
+    """Where a party answers callers.
 
-    def __init__(self, config: Path, service_port: int, arguments: Sequence[str] = ()) -> None:
-        self.config = config
+    Attributes:
+        tls: what the port is asked with over TLS.
+    """
+
+    def __init__(self, service_port: int) -> None:
         self.service_port = service_port
-        self._arguments = arguments
         self.tls: ssl.SSLContext | None = None
-        """What its service port is asked with over TLS."""
-        self.log = config.with_suffix(".log")
-        self.start()
-
-    def start(self) -> None:
-        """Start the process; does not wait."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [SFS, "serve", str(self.config), *self._arguments], stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def wait_ready(self) -> None:
-        """Until predictions are answered."""
-        wait_for(self.is_ready, f"{self.config.name} ready; its log:\n{self.log.read_text()}")
-
-    def is_ready(self) -> bool:
-        """Whether `/ready` says so; fails when the process has ended."""
-        if self.process.poll() is not None:
-            raise AssertionError(f"{self.config.name} ended with {self.process.returncode}:\n{self.log.read_text()}")
-        try:
-            return self.request("GET", "/ready")[0] == 200
-        except OSError:
-            return False
 
     def request(
         self, method: str, path: str, body: bytes = b"", content_type: str = "application/json"
@@ -119,6 +98,37 @@ class Party:
         answer = self.predict(service, dict.fromkeys(parties, ids))
         assert answer["status"] == {"code": 1, "msg": ""}, answer
         return [result["scores"][0]["value"] for result in answer["results"]]
+
+
+class Party(ServicePort):
+    """One running `sfs serve`."""
+
+    def __init__(self, config: Path, service_port: int, arguments: Sequence[str] = ()) -> None:
+        super().__init__(service_port)
+        self.config = config
+        self._arguments = arguments
+        self.log = config.with_suffix(".log")
+        self.start()
+
+    def start(self) -> None:
+        """Start the process; does not wait."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [SFS, "serve", str(self.config), *self._arguments], stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def wait_ready(self) -> None:
+        """Until predictions are answered."""
+        wait_for(self.is_ready, f"{self.config.name} ready; its log:\n{self.log.read_text()}")
+
+    def is_ready(self) -> bool:
+        """Whether `/ready` says so; fails when the process has ended."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.config.name} ended with {self.process.returncode}:\n{self.log.read_text()}")
+        try:
+            return self.request("GET", "/ready")[0] == 200
+        except OSError:
+            return False
 
     def kill(self) -> None:
         """End the process without a word."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sfs_core import ErrorCode, FeatureQuery, Schema, SfsError
+from tests.support.processes import wait_for
 from tests.support.relay import FaultyRelay, garbage, half, half_and_gone, never
 
 X = Schema([("x", pa.float64()), ("y", pa.float64())])
@@ -39,7 +40,17 @@ def source(request, make, store, relay):
                 pipeline.set(f"user:{id_}", f'{{"x": {x}, "y": {y}}}')
         pipeline.execute()
     url = f"redis://127.0.0.1:{relay.port}/0"
-    return make(X, url=url, layout=request.param, pool_size=2, connect_timeout=0.3, timeout=0.1)
+    made = make(X, open=False, url=url, layout=request.param, pool_size=2, connect_timeout=0.3, timeout=0.1)
+    wait_for(lambda: opens(made), "the source opens, however late a busy machine answers")
+    return made
+
+
+def opens(source):
+    try:
+        source.open()
+    except SfsError:
+        return False
+    return True
 
 
 async def outcome(source, damaged):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from sfs_core import ErrorCode, FeatureQuery, Schema, SfsError
+from tests.support.processes import wait_for
 from tests.support.relay import FaultyRelay, garbage, half, half_and_gone, never
 
 X = Schema([("x", pa.float64()), ("text", pa.utf8())])
@@ -34,9 +35,19 @@ def make_behind_relay(make, postgres, relay):
     def make_source(driver, **options):
         url = postgres.url(driver).replace(f":{postgres.port}/", f":{relay.port}/")
         limits = {"connect_timeout": 0.3, "statement_timeout": 0.1, "pool_size": 1}
-        return make(X, url=url, table="damaged", key="id", **limits | options)
+        made = make(X, open=False, url=url, table="damaged", key="id", **limits | options)
+        wait_for(lambda: opens(made), "the source opens, however late a busy machine answers")
+        return made
 
     return make_source
+
+
+def opens(source):
+    try:
+        source.open()
+    except SfsError:
+        return False
+    return True
 
 
 async def outcome(source):
