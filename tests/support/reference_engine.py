@@ -64,4 +64,5 @@ def start_engine(tool: Path, config: Path, party: str, requester: str, result: P
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=folder,  # where it leaves a folder of its own
     )
