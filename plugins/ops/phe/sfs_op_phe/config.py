@@ -55,8 +55,8 @@ class PheConfig(PluginConfig):
     that there is no room for have none, which is slower."""
     packing: bool = False
     """Whether rows and leaves of requests share ciphertexts, with other parties of this software that have it switched
-    on, too: faster, with less to send. Not part of SecretFlow-Serving's protocol; with other parties, and for requests
-    that gain nothing by it, the plain form is used."""
+    on, too: faster, with less to send. Not part of SecretFlow-Serving's protocol; with other parties the plain form is
+    used."""
     digit_bits: int = Field(default=DEFAULT_DIGIT_BITS, ge=8, le=64)
     """Digit size of the Montgomery form of ciphertexts: 60 for HEU up to 0.6.0.dev20250123 and for SecretFlow-Serving
     0.9 and 0.10, 64 for HEU's later default. With a wrong one, requests end with "a decrypted number is out of

@@ -53,7 +53,7 @@ class Keyring:
         table_memory: bytes that further tables of weights may take.
         progress: to be told how far tables are.
         scores: how scores of several rows are packed; with room for none where they are not.
-        leaves: the same of leaves.
+        leaves: the same of leaves; one for all keyrings of a cluster.
     """
 
     def __init__(self, cluster: Cluster, config: PheConfig) -> None:
@@ -77,7 +77,7 @@ class Keyring:
         self.table_memory = config.table_memory
         self.progress = cluster.progress
         capacity = min(self.own.limit, self.theirs.limit).bit_length() - 1 if EXTENSION in cluster.extensions else 0
-        self.scores, self.leaves = ScoreSlots(capacity), LeafSlots(capacity, self.scale)
+        self.scores, self.leaves = ScoreSlots(capacity), _leaves.setdefault(cluster, LeafSlots(capacity, self.scale))
         self._begun: dict[tuple[mpz, ...], Callable[[], list[int]]] = {}
         self._masks: dict[int, mpz] = {}
 
@@ -170,6 +170,7 @@ def _drop_first(waiting: dict[Any, Any], most: int) -> None:
             del waiting[next(iter(waiting))]
 
 
+_leaves: WeakKeyDictionary[Cluster, LeafSlots] = WeakKeyDictionary()
 _keyrings: WeakKeyDictionary[Cluster, dict[PheConfig, Keyring]] = WeakKeyDictionary()
 _lock = threading.Lock()
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sfs_op_phe.config import PheConfig
+from sfs_op_phe.keyring import keyring_of
 from sfs_op_phe.leaf_slots import LeafSlots
 from sfs_op_phe.matrices import CipherItems, read_cipher_matrix, write_cipher_matrix, write_plain_matrix
 from sfs_op_phe.packing import EXTENSION, read_packed, write_packed
@@ -200,6 +202,13 @@ def test_ensembles_that_are_too_large_are_not_packed():
         slots.add_tree(64)
     assert not slots.apply()
     assert not LeafSlots(0, SCALE).possible
+
+
+def test_operators_with_options_of_their_own_count_the_same_leaves(packing):
+    cluster = packing.clusters["alice"]
+    first, second = (keyring_of(cluster, PheConfig(workers=0, noise_stock=stock)) for stock in (0, 1))
+    assert first is not second
+    assert first.leaves is second.leaves
 
 
 # ---------------------------------------------------------------------------------------------------------- attacks
