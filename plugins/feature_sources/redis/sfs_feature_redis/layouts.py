@@ -15,7 +15,7 @@ from sfs_core import Batch, ErrorCode, FeatureError, Schema, SfsError
 from .options import RedisConfig
 from .values import decoded_values, packed_floats, text_values, to_batch
 
-__all__ = ["Layout", "OtherRowError", "layout_of"]
+__all__ = ["Command", "Layout", "OtherRowError", "layout_of"]
 
 _CONTINUATION: Final = b"\xff\xff\xff\xff"
 Command = tuple[Any, ...]
@@ -256,9 +256,8 @@ _JSON: Final = msgspec.json.Decoder(dict[str, Any])
 _MSGPACK: Final = msgspec.msgpack.Decoder(dict[str, Any])
 
 
-def layout_of(config: RedisConfig, schema: Schema, *, keep_nulls: bool) -> Layout:
-    """The layout that the options name."""
-    fields = [config.fields.get(name, name) for name in schema.names]
+def layout_of(config: RedisConfig, schema: Schema, fields: Sequence[str], *, keep_nulls: bool) -> Layout:
+    """The layout that the options name, if it is not Feast's."""
     if config.layout == "hash":
         return HashLayout(schema, fields, config.id_field, keep_nulls=keep_nulls)
     if config.layout == "arrow":

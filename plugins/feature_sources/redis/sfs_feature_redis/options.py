@@ -7,13 +7,27 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from sfs_core import PluginConfig
 from sfs_core.spi import Seconds, TlsOptions
 
-__all__ = ["ID", "RedisConfig", "without_account"]
+__all__ = ["ID", "FeastView", "RedisConfig", "without_account"]
 
 ID = "{id}"
 _IN_QUERY = {"db", "username", "password", "protocol"}
 Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
+
+
+class FeastView(PluginConfig):
+    """A feature view of Feast, with one entity, as Feast's online store in Redis keeps it."""
+
+    project: str = Field(min_length=1)
+    """The project."""
+    view: str = Field(min_length=1)
+    """The feature view; of a versioned one also the version, such as `trips_v2`."""
+    entity: str = Field(min_length=1)
+    """The entity's join key."""
+    entity_type: Literal["string", "int32", "int64"] = "string"
+    """Its type."""
 
 
 class RedisConfig(TlsOptions):
@@ -26,11 +40,13 @@ class RedisConfig(TlsOptions):
     """The ACL account, where it is not in `url`."""
     password: SecretStr | None = None
     """Its password, or that of the server's default account: as it is, without the quoting that a URL needs."""
-    key: str
-    """The key of a row: a text with `{id}` in the id's place, such as `user:{id}`."""
-    layout: Literal["hash", "json", "msgpack", "arrow"] = "hash"
+    key: str = ""
+    """The key of a row: a text with `{id}` in the id's place, such as `user:{id}`. Feast has keys of its own."""
+    layout: Literal["hash", "json", "msgpack", "arrow", "feast"] = "hash"
     """What a key holds: a hash with a field per feature in text, or a string with one row: a JSON object,
-    a MessagePack map, or an Arrow IPC stream."""
+    a MessagePack map, or an Arrow IPC stream; or what Feast has written."""
+    feast: FeastView | None = None
+    """With `layout: feast`: which feature view."""
     fields: dict[str, str] = Field(default_factory=dict)
     """Feature: its field, where these names differ."""
     id_field: str = ""
@@ -67,9 +83,19 @@ class RedisConfig(TlsOptions):
     @field_validator("key")
     @classmethod
     def _one_place_for_the_id(cls, key: str) -> str:
-        if key.count(ID) != 1:
+        if key and key.count(ID) != 1:
             raise ValueError("a text with {id} once in it is expected, such as user:{id}")
         return key
+
+    @model_validator(mode="after")
+    def _one_kind_of_key(self) -> Self:
+        if (self.layout == "feast") != (self.feast is not None):
+            raise ValueError("`layout: feast` and `feast` need each other")
+        if bool(self.key) == (self.feast is not None):
+            raise ValueError("`key` is needed, such as user:{id}" if not self.key else "Feast has keys of its own")
+        if self.id_field and self.feast is not None:
+            raise ValueError("Feast keeps no id in its rows that `id_field` could name")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_the_server(self) -> Self:

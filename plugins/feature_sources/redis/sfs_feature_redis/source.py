@@ -27,13 +27,15 @@ from sfs_core import (
     FeatureResult,
     FeatureSource,
     PluginConfig,
+    Schema,
     SfsError,
 )
 from sfs_core.spi import ClientTls
 
 from .clients import connections_of
 from .connections import Connections
-from .layouts import OtherRowError, layout_of
+from .feast import FeastLayout, feast_key
+from .layouts import Layout, OtherRowError, layout_of
 from .options import ID, RedisConfig, without_account
 from .values import require_known_types
 
@@ -56,8 +58,8 @@ class RedisFeatureSource(FeatureSource):
     def __init__(self, config: PluginConfig, context: FeatureContext) -> None:
         super().__init__(config, context)
         self.keeps_nulls = self.config.nulls == "keep"
-        self._layout = layout_of(self.config, self.schema, keep_nulls=self.keeps_nulls or context.report_missing)
-        self._prefix, self._suffix = self.config.key.split(ID)
+        self._layout = _layout(self.config, self.schema, keep_nulls=self.keeps_nulls or context.report_missing)
+        self._key_of = _key_maker(self.config)
         self._connections: Connections | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -105,7 +107,7 @@ class RedisFeatureSource(FeatureSource):
             raise SfsError("the Redis feature source is not open", code=ErrorCode.NOT_READY)
         self._loop = asyncio.get_running_loop()
         known = list(dict.fromkeys(query.ids))
-        keys = [(self._prefix + id_ + self._suffix).encode("utf-8", "surrogatepass") for id_ in known]
+        keys = list(map(self._key_of, known))
         commands = self._layout.commands(keys) if keys else []
         answers = await self._limited(lambda: connections.ask(commands)) if commands else []
         found = dict(zip(known, answers, strict=False))
@@ -161,6 +163,20 @@ class RedisFeatureSource(FeatureSource):
         return _translated(
             error, ", ".join(self.config.sentinels) or without_account(self.config.url.get_secret_value())
         )
+
+
+def _layout(config: RedisConfig, schema: Schema, *, keep_nulls: bool) -> Layout:
+    fields = [config.fields.get(name, name) for name in schema.names]
+    if config.feast is not None:
+        return FeastLayout(schema, fields, config.feast, keep_nulls=keep_nulls)
+    return layout_of(config, schema, fields, keep_nulls=keep_nulls)
+
+
+def _key_maker(config: RedisConfig) -> Callable[[str], bytes]:
+    if config.feast is not None:
+        return feast_key(config.feast)
+    prefix, suffix = config.key.split(ID)
+    return lambda id_: (prefix + id_ + suffix).encode("utf-8", "surrogatepass")
 
 
 def _translated(error: Exception, place: str) -> SfsError:

@@ -18,6 +18,7 @@ import redis
 from sfs_feature_redis.source import RedisConfig, RedisFeatureSource
 
 from sfs_core import FeatureContext, Schema
+from tests.support.processes import free_ports
 
 MakeSource = Callable[..., RedisFeatureSource]
 
@@ -25,12 +26,11 @@ MakeSource = Callable[..., RedisFeatureSource]
 def unused_port(*, with_bus: bool) -> int:
     """A port that nobody listens on; nor on that of its cluster bus, which is 10,000 further."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            port = int(unused.getsockname()[1])
-            if not with_bus:
-                return port
-            with contextlib.suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port + 10_000)):
-                return port
+        (port,) = free_ports(1)
+        if not with_bus:
+            return port
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 10_000)):
+            return port
 
 
 class Server:

@@ -22,6 +22,7 @@ from psycopg import sql
 from sfs_feature_sql.source import SqlConfig, SqlFeatureSource
 
 from sfs_core import FeatureContext, Schema
+from tests.support.processes import free_ports
 
 MakeSource = Callable[..., SqlFeatureSource]
 NOBODY = 65534
@@ -38,8 +39,7 @@ class Postgres:
             self.as_user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
             os.chown(folder, NOBODY, NOBODY)
         self.programs = self._reachable(programs)
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            self.port = unused.getsockname()[1]
+        (self.port,) = free_ports(1)
         (folder / "password").write_text(PASSWORD)
         options = ["--username=sfs", f"--pwfile={folder / 'password'}", "--auth=scram-sha-256", "--encoding=UTF8"]
         options += ["--locale=C", "--no-sync", "--no-instructions"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pymysql
 import pytest
 
 from sfs_core import ConfigError, ErrorCode, FeatureError, FeatureQuery, Schema, SfsError
+from tests.support.processes import free_ports
 
 X = Schema([("x", pa.float64())])
 PASSWORD = "pa:s/s"
@@ -26,8 +26,7 @@ class MariaDb:
         install = shutil.which("mariadb-install-db")
         if program is None or install is None:
             pytest.skip("MariaDB's programs mariadbd and mariadb-install-db are not there")
-        with socket.create_server(("127.0.0.1", 0)) as unused:
-            self.port = unused.getsockname()[1]
+        (self.port,) = free_ports(1)
         places = ["--no-defaults", f"--basedir={Path(program).parents[1]}", f"--datadir={folder}", "--user=root"]
         options = ["--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run([install, *places, *options], check=True, capture_output=True)
