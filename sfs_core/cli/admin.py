@@ -113,16 +113,21 @@ def log_level(config: Path, room: str, level: Any) -> None:
 def _ask(config: Path, asked: AdminCommand) -> AdminReply:
     file = read_config(config)
     if file.config.admin is None:
-        raise ConfigError("the config names no admin.socket", hint="without it a server cannot be managed")
+        raise ConfigError(
+            "the config names no admin.socket",
+            hint="add `admin: {socket: run/admin.sock}` to it, and start the server again",
+        )
+    path = file.base_directory / file.config.admin.socket
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(str(file.base_directory / file.config.admin.socket))
+            connection.connect(str(path))
             connection.sendall(msgspec.json.encode(asked) + b"\n")
             answer = connection.makefile("rb").readline()
         except OSError as error:
             raise SfsError(
                 f"the server's admin socket cannot be reached: {error.strerror}",
                 code=ErrorCode.IO_ERROR,
+                where=str(path),
                 hint="is the server running, and are you its user?",
             ) from None
     if not answer:

@@ -30,7 +30,8 @@ def command(
 ) -> None:
     """Check config, plugins, model package, graph and own keys; exits with 0 when all is well, else with 1.
 
-    Model packages are fetched as they would be for serving. No port is opened and no peer is called.
+    Model packages are fetched as they would be for serving. Feature sources are looked at as far as that needs no
+    service: files are there and have their columns, addresses can be used. No port is opened and no peer is called.
     """
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     wrong, unopened = 0, False
@@ -58,6 +59,8 @@ def _findings(loaded: LoadedConfig, connect: bool) -> Iterator[str]:
             try:
                 checked = check_model(loaded, service, pool)
                 check_keys(loaded.config.party, checked.graph)
+                if checked.lookup.source is not None:
+                    checked.lookup.source.validate()
                 yield _summary(service, checked)
                 if connect and checked.lookup.source is not None:
                     _connect(loaded, service, checked, pool)

@@ -17,6 +17,12 @@ Warning_ = tuple[int, str]
 """The line, and what is done otherwise there."""
 
 _MODEL_SOURCES: Final = {"ST_FILE": "local", "ST_OSS": "s3", "ST_HTTP": "http"}
+_SOURCE_METAS: Final = {
+    "ST_FILE": "file_source_meta",
+    "ST_OSS": "oss_source_meta",
+    "ST_HTTP": "http_source_meta",
+    "ST_DP": "dp_source_meta",
+}
 _TLS_FILES: Final = {
     "certificate_path": "certificate_file",
     "private_key_path": "key_file",
@@ -193,6 +199,9 @@ class _Converter:
         if not name.value:
             text = f"{kind} is not served; " if kind == "ST_DP" else ""
             self._problem(model, "source_type", f"{text}one of {', '.join(_MODEL_SOURCES)} is expected")
+        for other, meta_name in _SOURCE_METAS.items():
+            if name.value and other != kind and model.has(meta_name):
+                self._warn(model, meta_name, f"has no effect: sourceType is {kind}")
         if kind == "ST_OSS":
             if not model.has("oss_source_meta"):
                 self._problem(model, "oss_source_meta", "is missing")

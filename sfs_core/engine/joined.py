@@ -48,6 +48,11 @@ class JoinedSource:
         first, *others = [part.known_ids() for part in self._parts]
         return first if all(others) else ()
 
+    def validate(self) -> None:
+        """Validate all."""
+        for part in self._parts:
+            part.validate()
+
     def open(self) -> None:
         """Open all; one that cannot be closes the others."""
         try:

@@ -54,7 +54,7 @@ class _Step:
                 error.node = error.node or self.nodes[0]
                 raise
             result = None
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             raise _failed(self, error) from error
         if not self.singles:
             result = (result,)
@@ -269,7 +269,7 @@ def _where(step: _Step) -> str:
     return ", ".join(step.nodes[:3])
 
 
-def _failed(step: _Step, error: Exception | SystemExit) -> SfsError:
+def _failed(step: _Step, error: BaseException) -> SfsError:
     # The exception's own text may quote values: only its kind and place go on.
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""

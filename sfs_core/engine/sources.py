@@ -41,6 +41,9 @@ class Source(Protocol):
     def known_ids(self) -> Collection[str]:
         """Ids whose rows never change and are there at once; empty where it cannot tell them."""
 
+    def validate(self) -> None:
+        """Raise what is wrong with it that can be seen without reaching a service."""
+
     def open(self) -> None:
         """Make it ready."""
 
@@ -60,7 +63,7 @@ class SourceInFront:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.schema = source.schema
-        self.check = source.check
+        self.validate, self.check = source.validate, source.check
 
     @property
     def row_count(self) -> int:
@@ -112,8 +115,14 @@ class PlacedSource(SourceInFront):
         super().__init__(source)
         self.place = place
         self.known_ids, self.fetch = source.known_ids, source.fetch
-        self.open = partial(self._placed, source.open, "the feature source failed to open")
+        self.validate = partial(self._placed, source.validate, "the feature source cannot be validated")
+        self._open = partial(self._placed, source.open, "the feature source failed to open")
         self.check = partial(self._placed, source.check, "the feature source failed to say whether it is up")
+
+    def open(self) -> None:
+        """Make the source ready, if it is valid."""
+        self.validate()
+        self._open()
 
     def close(self) -> None:
         """Close the source. Raises nothing: one that fails at it must not keep a server from ending as it should."""

@@ -66,8 +66,13 @@ def model_info(model: Model) -> serving_pb2.ModelInfo:
 
 
 # ---------------------------------------------------------------------- reading
-def read_package(path: Path, *, limits: PackageLimits = PackageLimits()) -> Model:
+def read_package(path: Path, *, limits: PackageLimits = PackageLimits(), name: str = "") -> Model:
     """The model in the archive at `path`; its graph is not checked against operators yet.
+
+    Args:
+        path: the archive.
+        limits: beyond which it is refused.
+        name: what errors call it; empty: its path.
 
     Raises:
         PackageError: the archive is missing, broken, hostile or too large, or lacks MANIFEST or the bundle
@@ -81,12 +86,15 @@ def read_package(path: Path, *, limits: PackageLimits = PackageLimits()) -> Mode
             files = _read_archive(archive, limits)
         bundle = _read_bundle(files)
     except PackageError as error:
-        error.where = f"{path}: {error.where}" if error.where else str(path)
+        error.where = f"{name or path}: {error.where}" if error.where else name or str(path)
         raise
     except _BROKEN_ARCHIVE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no gzip-compressed tar"
         raise PackageError(
-            f"the package cannot be read: {reason}", where=str(path), hint="fetch it again", detail=type(error).__name__
+            f"the package cannot be read: {reason}",
+            where=name or str(path),
+            hint="fetch it again",
+            detail=type(error).__name__,
         ) from None
     return Model(bundle.name, bundle.desc, graph_from_message(bundle.graph), digest)
 

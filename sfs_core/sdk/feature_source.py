@@ -54,8 +54,8 @@ class FeatureResult:
 class FeatureSource(ABC):
     """Base of feature sources; one instance serves one service.
 
-    An author writes `fetch_rows` (as `def` or `async def`) and, where needed, `open`, `close`, `check`. Core calls
-    `fetch`, which runs the author's code in the right place and checks what it returns.
+    An author writes `fetch_rows` (as `def` or `async def`) and, where needed, `validate`, `open`, `close`, `check`.
+    Core calls `fetch`, which runs the author's code in the right place and checks what it returns.
 
     Attributes:
         Config: the model of this source's options.
@@ -82,6 +82,16 @@ class FeatureSource(ABC):
         self.__is_coroutine = inspect.iscoroutinefunction(self.fetch_rows)
 
     # ---------------------------------------------------------- the author's part
+    def validate(self) -> None:
+        """See what is wrong without reaching a service: a file that is not there, a URL that is none, a feature's type.
+
+        Called in a thread, before `open` and by `sfs check`, which may run where no service can be reached. It leaves
+        nothing open, and looks at no more of a file than it takes to know that `open` can begin to read it.
+
+        Raises:
+            SfsError: the source cannot work like this.
+        """
+
     def open(self) -> None:
         """Connect, read files. Called once, in a thread, before the first fetch.
 
@@ -144,15 +154,15 @@ class FeatureSource(ABC):
     async def __fetch_later(self, result: object, query: FeatureQuery) -> FeatureResult:
         try:
             found = await result if inspect.isawaitable(result) else result
-        except SystemExit as error:
-            raise _tried_to_exit(self) from error
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _tried_to_exit(self, error) from error
         return self.__checked(found, query)
 
     def __rows(self, query: FeatureQuery) -> FeatureResult | Awaitable[FeatureResult]:
         try:
             return self.fetch_rows(query)
-        except SystemExit as error:
-            raise _tried_to_exit(self) from error
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _tried_to_exit(self, error) from error
 
     def __checked(self, result: object, query: FeatureQuery) -> FeatureResult:
         if not isinstance(result, FeatureResult):
@@ -187,6 +197,6 @@ class FeatureSource(ABC):
         return count
 
 
-def _tried_to_exit(source: FeatureSource) -> PluginError:
-    # A library's sys.exit is no Exception: it would end the server.
-    return PluginError(f"{type(source).__name__}.fetch_rows tried to end the process (SystemExit)")
+def _tried_to_exit(source: FeatureSource, error: BaseException) -> PluginError:
+    # A library's sys.exit is no Exception: it would end the server. Ctrl-C does not come this way where one serves.
+    return PluginError(f"{type(source).__name__}.fetch_rows tried to end the process ({type(error).__name__})")

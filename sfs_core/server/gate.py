@@ -199,7 +199,7 @@ def authenticated(authenticators: Sequence[Authenticator], info: CallInfo) -> Ca
         except AuthenticationError as error:
             logger.info("a caller at %s is refused: %s", info.peer, error.message)
             raise RefusalError(RpcCode.AUTHENTICATION, error.message) from None
-        except SystemExit as error:  # a library's sys.exit is no reason to end the server
+        except (SystemExit, KeyboardInterrupt) as error:  # raised by a library, no reason to end the server
             raise PluginError(f"{type(authenticator).__name__}.authenticate tried to end the process") from error
         if caller is not None:
             return caller

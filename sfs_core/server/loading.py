@@ -75,7 +75,7 @@ def check_model(
         sha256=service.config.model.sha256,
         progress=_LoggedProgress(service.config.service),
     )
-    model = read_package(package)
+    model = read_package(package, name=_package_name(service))
     checked = check_graph(model.graph, loaded.registry.operator, loaded.operator_options)
     check_cluster(checked, list(config.parties))
     for sentence in disclosures(checked):
@@ -83,6 +83,12 @@ def check_model(
     for warning in checked.warnings:
         logger.warning("%s: %s", service.config.service, warning)
     return CheckedModel(model, checked, _feature_lookup(loaded, service, checked, pool, metrics))
+
+
+def _package_name(service: LoadedService) -> str:
+    """What users know the package by: its place in the config and its file's name, without what a URL may hide."""
+    file = service.config.model.source.path.partition("?")[0].rpartition("/")[2]
+    return f"{service.where('model', 'source', 'path')} ({file})"
 
 
 class _LoggedProgress:

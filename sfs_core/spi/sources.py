@@ -107,6 +107,7 @@ class SourceFetch:
 
 
 def _open(source: FeatureSource) -> None:
+    source.validate()
     source.open()
     if source.row_count >= 0:
         raise ConfigError("the feature source gives rows in their order, whatever ids are asked for")

@@ -79,6 +79,7 @@ class FeatureSourceContract(SourceContract):
             loop = asyncio.get_running_loop()
             source = self.make(case, pool, schema=schema, report_missing=report_missing)
             try:
+                await loop.run_in_executor(pool, source.validate)
                 await loop.run_in_executor(pool, source.open)
                 yield source
             finally:
@@ -328,6 +329,13 @@ class FeatureSourceContract(SourceContract):
             assert turns > 10, "fetch_rows keeps the event loop while it waits: await, or write a plain `def`"
 
     # --------------------------------------------------------------------------- rules: a service in trouble
+    @on_event_loop
+    async def test_it_is_validated_without_its_service(self, case: FeatureSourceCase) -> None:
+        """`validate` tells what can be seen where no service can be reached, as `sfs check` does before a rollout."""
+        with _pool() as pool, broken_service("absent") as address:
+            source = self.make(case, pool, options=case.options_of_service(address))
+            await asyncio.get_running_loop().run_in_executor(pool, source.validate)
+
     @on_event_loop
     async def test_a_service_that_is_not_there_is_an_error(self, case: FeatureSourceCase) -> None:
         """Nobody listens at the address."""

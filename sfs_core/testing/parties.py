@@ -80,6 +80,7 @@ def predictors(
         context = FeatureContext("svc", party, logging.getLogger("test"), Path(), schema, pool, report_missing=per_row)
         source = cls(cls.Config(**options), context)
         if len(schema):
+            source.validate()
             source.open()
         lookup = FeatureLookup(checked.feature_schema, {}, PolicySource(source, leave_out) if per_row else source)
         executors[party] = Executor(party, sorted(packages), checked, lookup, pool)

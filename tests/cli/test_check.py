@@ -48,6 +48,26 @@ def test_feature_sources_are_asked_too(files: ClusterFiles) -> None:
     assert "old" not in result.stderr
 
 
+def test_a_feature_file_is_looked_for_without_connecting(files: ClusterFiles) -> None:
+    (files.folder / "bob.csv").write_text("id,debts\na,1\n")
+    (files.folder / "alice.csv").unlink()
+    result = sfs_here("check", files.write("alice"), files.write("bob"))
+    assert result.returncode == 1
+    for told in (
+        "features.source (csv)",
+        "alice.csv: there is no such file",
+        "bob.csv:1: the file has no column 'visits'",
+    ):
+        assert told in result.stderr
+
+
+def test_a_package_that_cannot_be_read_is_told_by_its_place(files: ClusterFiles) -> None:
+    (files.folder / "alice-linear.tar.gz").write_bytes(b"no archive")
+    result = sfs_here("check", files.write("alice"))
+    assert result.returncode == 1
+    assert "model.source.path (alice-linear.tar.gz): the package cannot be read" in result.stderr
+
+
 def test_the_reference_s_json(files: ClusterFiles, tmp_path: Path) -> None:
     packages = {party: tmp_path / f"{party}-linear.tar.gz" for party in COLUMNS}
     csv = {party: {"csvOpts": {"filePath": str(tmp_path / f"{party}.csv"), "idName": "id"}} for party in COLUMNS}

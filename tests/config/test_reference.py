@@ -298,7 +298,9 @@ def test_the_address_of_oneself_is_not_needed(own: dict[str, Any], write: Write)
 
 
 def test_what_has_no_effect_is_told(write: Write) -> None:
-    path = write(FULL_REFERENCE.replace("3000", "-1").replace('"idName"', '"streamingMode": true, "idName"'))
+    left_over = '"dpSourceMeta": {"dmHost": "h"}, "sourcePath"'
+    text = FULL_REFERENCE.replace("3000", "-1").replace('"idName"', '"streamingMode": true, "idName"')
+    path = write(text.replace('"sourcePath"', left_over))
     file = read_config(path)
     assert file.config.link.timeout == 2.0
     told = [warning.removeprefix(f"{path}:") for warning in file.warnings]
@@ -306,6 +308,7 @@ def test_what_has_no_effect_is_told(write: Write) -> None:
         ["5", "serverConf.workerNum"],
         ["5", "serverConf.opExecWorkerNum"],
         ["16", "clusterConf.channelDesc.rpcTimeoutMs"],
+        ["9", "modelConf.dpSourceMeta"],
         ["24", "featureSourceConf.csvOpts.streamingMode"],
     ]
 

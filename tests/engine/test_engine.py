@@ -61,6 +61,8 @@ class Double(Operator, name="DOUBLE", version="1", inputs=["features"], output="
     def compute(self, context: ComputeContext, features: Batch) -> Batch:
         if self.mode == "raise":
             raise ValueError(f"secret {features.rows()[0][0]}")
+        if self.mode == "interrupt":
+            raise KeyboardInterrupt
         if self.mode == "schema":
             return features
         if self.mode == "nothing":
@@ -252,6 +254,7 @@ async def test_rows_are_counted_before_anything_runs(
     ("mode", "kind", "code", "text"),
     [
         ("raise", SfsError, 2, "the operator failed \\(ValueError\\)"),
+        ("interrupt", SfsError, 2, "the operator failed \\(KeyboardInterrupt\\)"),
         ("schema", PluginError, 7, "it declares Schema\\(y: double\\)"),
         ("nothing", PluginError, 2, "returned NoneType"),
     ],

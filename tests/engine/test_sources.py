@@ -234,9 +234,10 @@ def test_a_source_that_fails_to_close_is_told_and_ends_nothing(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("waits", [False, True])
-async def test_a_source_that_would_end_the_process_only_fails(waits: bool) -> None:
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+async def test_a_source_that_would_end_the_process_only_fails(waits: bool, error: BaseException) -> None:
     source = Part(["c0"])
-    source.waits, source.fails, source.error = waits, True, SystemExit(3)
+    source.waits, source.fails, source.error = waits, True, error
     with pytest.raises(PluginError, match="fetch_rows tried to end the process"):
         await fetched(source, ["1"])
 

@@ -262,6 +262,14 @@ class HoldsTheLoop(HonestService):
     blocking = False
 
 
+class ConnectsTooSoon(HonestService):
+    breaks = "it_is_validated_without_its_service"
+
+    def validate(self):
+        if self.config.port:
+            self.ask()
+
+
 class NoService(HonestService):
     breaks = "a_service_that_is_not_there_is_an_error an_error_tells_only_its_own_party_which_service_it_was"
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sfs_core import Batch, FeatureError, FeatureQuery, FeatureResult, FeatureSource, PluginConfig, Schema
 
-from .table import CsvFile
+from .table import CsvFile, require_columns
 
 __all__ = ["CsvConfig", "CsvFeatureSource"]
 
@@ -45,6 +45,15 @@ class CsvFeatureSource(FeatureSource):
     static = True
 
     config: CsvConfig
+
+    def validate(self) -> None:
+        """See that the file is there and has the columns, each once.
+
+        Raises:
+            ConfigError: it cannot be read, or a column is not there.
+            FeatureError: its first line is no header.
+        """
+        require_columns(self.context.resolve(self.config.path), [self.config.id_column, *self.schema.names])
 
     def open(self) -> None:
         """Read the file.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from io import BytesIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, TextIO
 
 import pyarrow as pa
 import pyarrow.csv
 
 from sfs_core import ConfigError, ErrorCode, FeatureError
 
-__all__ = ["CsvFile"]
+__all__ = ["CsvFile", "require_columns"]
 
 _BLOCK_BYTES: Final = 8 << 20
 """Arrow reads block by block and refuses a row that is longer than one."""
@@ -40,8 +40,11 @@ class CsvFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._content = _content_of(path)
-        self._header = self._read_header()
+        with _opened(path) as file:
+            content = file.read()
+        # Arrow takes a header without a line end for no header at all.
+        self._content = content if content.endswith((b"\n", b"\r")) else content + b"\n"
+        self._header = _header_of(_text(BytesIO(self._content)), path)
         self._refuse_open_quote()
 
     def columns(self, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +58,7 @@ class CsvFile:
             FeatureError: a column's name stands twice in the header, a row has too few or too many cells, a value does
                 not fit its type.
         """
-        self._require(types)
+        _require(types, self._header, self.path)
         floats = {name: type_ for name, type_ in types.items() if pa.types.is_floating(type_)}
         others = {name: type_ for name, type_ in types.items() if name not in floats}
         return {**self._parse(floats, _FLOAT_NULLS), **self._parse(others, _NULLS)}
@@ -79,15 +82,6 @@ class CsvFile:
         return found
 
     # ------------------------------------------------------------------ reading
-    def _read_header(self) -> list[str]:
-        try:
-            return next(cells for _, cells in self._records())
-        except StopIteration:
-            problem = "the file is empty; its first line must name the columns"
-        except csv.Error:
-            problem = "the first line is no header: a name is longer than 128 KiB"
-        raise FeatureError(problem, where=f"{self.path}")
-
     def _refuse_open_quote(self) -> None:
         """Arrow would take all that follows an open quote for one value, and the rows in it would be gone."""
         if self._content.count(b'"') % 2 == 0:
@@ -100,19 +94,6 @@ class CsvFile:
             raise FeatureError(
                 "a quote in the row after this one is not closed", where=f"{self.path}:{line}", hint='"" stands for "'
             ) from None
-
-    def _require(self, names: Collection[str]) -> None:
-        for name in names:
-            found = self._header.count(name)
-            where = f"{self.path}:1"
-            if not found:
-                raise ConfigError(
-                    f"the file has no column {name!r}",
-                    where=where,
-                    hint="rename the column, or say its name here: `id_column` for ids, `mapping` for features",
-                )
-            if found > 1:
-                raise FeatureError(f"the header names column {name!r} {found} times", where=where)
 
     def _parse(self, types: Mapping[str, Any], null_values: Collection[str]) -> dict[str, Any]:
         if not types:
@@ -152,20 +133,66 @@ class CsvFile:
         return f"{self.path} row {row + 1}" if line is None else f"{self.path}:{line}"
 
     def _records(self, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
-        """The line in which each record begins, and its cells; header first, empty lines left out."""
-        reader = csv.reader(TextIOWrapper(BytesIO(self._content), "utf-8-sig", "replace", newline=""), strict=strict)
-        line = 1
-        for cells in reader:
-            if cells:
-                yield line, cells
-            line = reader.line_num + 1
+        return _records_of(_text(BytesIO(self._content)), strict=strict)
 
 
-def _content_of(path: Path) -> bytes:
+def require_columns(path: Path, names: Collection[str]) -> None:
+    """See that a file is there and has columns of these names, without reading more than its header.
+
+    Raises:
+        ConfigError: the file cannot be read (code 5 where there is none), or a column is not there.
+        FeatureError: the file has no header, or a column's name stands there twice.
+    """
+    with _opened(path) as file, _text(file) as text:
+        header = _header_of(text, path)
+    _require(names, header, path)
+
+
+def _require(names: Collection[str], header: Sequence[str], path: Path) -> None:
+    for name in names:
+        found = header.count(name)
+        where = f"{path}:1"
+        if not found:
+            raise ConfigError(
+                f"the file has no column {name!r}",
+                where=where,
+                hint="rename the column, or say its name here: `id_column` for ids, `mapping` for features",
+            )
+        if found > 1:
+            raise FeatureError(f"the header names column {name!r} {found} times", where=where)
+
+
+def _text(file: BinaryIO) -> TextIO:
+    return TextIOWrapper(file, "utf-8-sig", "replace", newline="")
+
+
+def _header_of(file: TextIO, path: Path) -> list[str]:
+    try:
+        return next(cells for _, cells in _records_of(file))
+    except StopIteration:
+        problem = "the file is empty; its first line must name the columns"
+    except csv.Error:
+        problem = "the first line is no header: a name is longer than 128 KiB"
+    raise FeatureError(problem, where=f"{path}")
+
+
+def _records_of(file: TextIO, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """The line in which each record begins, and its cells; header first, empty lines left out."""
+    reader = csv.reader(file, strict=strict)
+    line = 1
+    for cells in reader:
+        if cells:
+            yield line, cells
+        line = reader.line_num + 1
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
             raise ConfigError("not a file of features: a directory or a device", where=f"{path}")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError:
         raise ConfigError(
             "there is no such file", code=ErrorCode.NOT_FOUND, where=f"{path}", hint="check `path`"
@@ -176,5 +203,3 @@ def _content_of(path: Path) -> bytes:
             code=ErrorCode.IO_ERROR,
             where=f"{path}",
         ) from None
-    # Arrow takes a header without a line end for no header at all.
-    return content if content.endswith((b"\n", b"\r")) else content + b"\n"

@@ -49,6 +49,11 @@ class HttpFeatureSource(FeatureSource):
         self._client: HttpClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def validate(self) -> None:
+        """See what `open` sees, which reaches no service."""
+        self.open()
+        self.close()
+
     def open(self) -> None:
         """Make ready; the service need not be up yet.
 

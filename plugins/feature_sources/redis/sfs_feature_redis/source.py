@@ -63,13 +63,21 @@ class RedisFeatureSource(FeatureSource):
         self._connections: Connections | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def validate(self) -> None:
+        """See that the URL and the certificates can be used.
+
+        Raises:
+            SfsError: they cannot, or features have types that this source does not read.
+        """
+        require_known_types(self.schema)
+        self._made_connections()
+
     def open(self) -> None:
         """See that the server is there and takes the account.
 
         Raises:
             SfsError: it cannot be reached, or refuses.
         """
-        require_known_types(self.schema)
         self.check()
         self._connections = self._made_connections()
 

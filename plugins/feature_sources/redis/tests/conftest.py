@@ -95,6 +95,7 @@ async def make(server: Server, tmp_path: Path) -> AsyncIterator[MakeSource]:
             source = RedisFeatureSource(RedisConfig(**{"url": server.url, "key": "user:{id}"} | options), context)
             made.append(source)
             if open:
+                source.validate()
                 source.open()
             return source
 

@@ -61,6 +61,14 @@ class Database:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_async = False
 
+    def validate(self) -> None:
+        """See that connections could be made.
+
+        Raises:
+            ConfigError: the driver is not installed, or cannot be used.
+        """
+        self._make_engine(poolclass=NullPool)
+
     def open(self) -> None:
         """Make the pool; it connects when the first work comes."""
         dialect = self._dialect()

@@ -37,13 +37,21 @@ class SqlFeatureSource(FeatureSource):
         self._database: Database | None = None
         self._look_up: LookUp | None = None
 
+    def validate(self) -> None:
+        """See that the URL can be used: its dialect and driver are installed, a SQLite file is there.
+
+        Raises:
+            SfsError: it cannot, or features have types that columns cannot have.
+        """
+        require_known_types(self.schema)
+        Database(self.config, self.context).validate()
+
     def open(self) -> None:
         """Connect, and see that table or query have the columns.
 
         Raises:
             SfsError: the database cannot be reached, refuses, or has other tables and columns.
         """
-        require_known_types(self.schema)
         database = Database(self.config, self.context)
         self._look_up = database.inspect(self._verified)
         database.open()

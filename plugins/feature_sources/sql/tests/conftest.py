@@ -138,6 +138,7 @@ async def make(pool: ThreadPoolExecutor, tmp_path: Path) -> AsyncIterator[MakeSo
         source = SqlFeatureSource(SqlConfig(**options), context)
         made.append(source)
         if open:
+            source.validate()
             source.open()
         return source
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow.csv
 
 from sfs_core import ConfigError, ErrorCode, FeatureError
 
-__all__ = ["CsvRows"]
+__all__ = ["CsvRows", "read_header"]
 
 # NaN is a value of a float column: models recognise it, and training data writes it so.
 _NULLS: Final = tuple(text for text in pa.csv.ConvertOptions().null_values if text.lstrip("-").lower() != "nan")
@@ -50,7 +50,7 @@ class CsvRows:
         self._rows_read = 0
         self._failure: FeatureError | None = None
         with _opened(path) as file:
-            self._header = self._read_header(file)
+            self._header = _header_of(file, path, types)
             # Arrow takes a header without a line end for no header at all.
             self._ended = not any(line.strip("\r\n") for line in file)
         self._refuse_open_quote()
@@ -96,26 +96,6 @@ class CsvRows:
                 column_types=self._types, include_columns=list(self._types), null_values=_NULLS, check_utf8=True
             ),
         )
-
-    def _read_header(self, file: TextIO) -> list[str]:
-        try:
-            header = next(filter(None, csv.reader(file)), None)
-        except csv.Error:
-            raise FeatureError("the first line is no header of a CSV file", where=f"{self._path}") from None
-        if header is None:
-            raise FeatureError("the file is empty; its first line must name the columns", where=f"{self._path}")
-        for name in self._types:
-            if name not in header:
-                raise ConfigError(
-                    f"the file has no column {name!r}",
-                    where=f"{self._path}:1",
-                    hint="rename the column, or say its name here: `id_column` for ids, `mapping` for features",
-                )
-            if header.count(name) > 1:
-                raise FeatureError(
-                    f"the header names column {name!r} {header.count(name)} times", where=f"{self._path}:1"
-                )
-        return header
 
     def _refuse_open_quote(self) -> None:
         """Arrow would take all that follows an open quote for one value, and the rows in it would be gone."""
@@ -165,6 +145,36 @@ class CsvRows:
         except (csv.Error, StopIteration):  # a cell beyond the limit of Python's reader, or the file has changed
             return f"{self._path} row {row + 1}"
         return f"{self._path}:{line}"
+
+
+def read_header(path: Path, names: Collection[str]) -> list[str]:
+    """The names of a file's columns, among them each of `names` once; reads no more than the first line.
+
+    Raises:
+        ConfigError: the file cannot be read (code 5 where there is none, else 10), or lacks a column.
+        FeatureError: the file is empty, or names a column twice.
+    """
+    with _opened(path) as file:
+        return _header_of(file, path, names)
+
+
+def _header_of(file: TextIO, path: Path, names: Collection[str]) -> list[str]:
+    try:
+        header = next(filter(None, csv.reader(file)), None)
+    except csv.Error:
+        raise FeatureError("the first line is no header of a CSV file", where=f"{path}") from None
+    if header is None:
+        raise FeatureError("the file is empty; its first line must name the columns", where=f"{path}")
+    for name in names:
+        if name not in header:
+            raise ConfigError(
+                f"the file has no column {name!r}",
+                where=f"{path}:1",
+                hint="rename the column, or say its name here: `id_column` for ids, `mapping` for features",
+            )
+        if header.count(name) > 1:
+            raise FeatureError(f"the header names column {name!r} {header.count(name)} times", where=f"{path}:1")
+    return header
 
 
 def _records(file: TextIO, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:

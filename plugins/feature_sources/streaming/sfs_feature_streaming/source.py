@@ -20,7 +20,7 @@ from sfs_core import (
     PluginConfig,
 )
 
-from .rows import CsvRows
+from .rows import CsvRows, read_header
 
 __all__ = ["StreamingConfig", "StreamingFeatureSource"]
 
@@ -57,6 +57,15 @@ class StreamingFeatureSource(FeatureSource):
         self._waiting: list[Any] = []
         self._token = ""
         self._given: Batch | None = None
+
+    def validate(self) -> None:
+        """See that the file is there and has the columns.
+
+        Raises:
+            ConfigError: it cannot be read, or a column is not there.
+            FeatureError: its first line is no header, or names a column twice.
+        """
+        read_header(self.context.resolve(self.config.path), [self.config.id_column, *self.schema.names])
 
     def open(self) -> None:
         """Check the whole file, count its rows, and begin (again) with the first one.
