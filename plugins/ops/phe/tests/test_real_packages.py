@@ -41,7 +41,7 @@ async def test_scores_equal_the_reference_s(name: str, cases: Path, registry: Re
             assert single.scores.float64(0)[0] == reply.scores.float64(0)[-1]
 
 
-@pytest.mark.parametrize("name", ["reference_ci/ou_glm", "packages/xgb_logistic_he", "packages/xgb_onep_he"])
+@pytest.mark.parametrize("name", ["reference_ci/ou_glm", "packages/xgb_onep_he"])
 async def test_scores_are_the_same_where_parties_pack(name: str, cases: Path, registry: Registry) -> None:
     case = load_case(cases, name)
     sources = {
@@ -49,10 +49,8 @@ async def test_scores_are_the_same_where_parties_pack(name: str, cases: Path, re
         for p in case.parties
     }
     packages = {party: case.package(party) for party in case.parties}
-    options = {"packing": True, "workers": 0, "noise_stock": 0}
-    operators = dict.fromkeys(registry.operators_of("sfs-op-phe"), options)
     with ThreadPoolExecutor(1) as pool:
-        for predictor in predictors(packages, sources, registry, pool, operators=operators).values():
+        for predictor in predictors(packages, sources, registry, pool, operators=packed(registry)).values():
             for rows in (1, 7):
                 reply = await predictor.predict(request(case.parties, case.ids[:rows]))
                 np.testing.assert_allclose(reply.scores.float64(0), case.scores[:rows], rtol=2e-15)
@@ -81,9 +79,9 @@ def shared_bits(select: NodeSpec, feature_of: Callable[[int], int]) -> list[int]
     return inseparable(read_splits(select.attributes["root_node_id"].value, nodes, leaves), len(leaves))
 
 
-@pytest.mark.parametrize("name", ["packages/sgd_logistic_he", "packages/xgb_logistic_he"])
+@pytest.mark.parametrize(("name", "packing"), [("packages/sgd_logistic_he", True), ("packages/xgb_logistic_he", False)])
 async def test_rows_that_parties_lack_leave_the_others_scores(
-    name: str, cases: Path, registry: Registry, tmp_path: Path
+    name: str, packing: bool, cases: Path, registry: Registry, tmp_path: Path
 ) -> None:
     case = load_case(cases, name)
     ids = case.ids[:6]
@@ -96,14 +94,20 @@ async def test_rows_that_parties_lack_leave_the_others_scores(
         path.write_text("".join([header, *(row for row in rows if row.rstrip().split(",")[at] != lacking[party])]))
         sources[party] = {"name": "csv", "path": str(path)}
     packages = {party: case.package(party) for party in case.parties}
+    operators = packed(registry) if packing else None
     with ThreadPoolExecutor(1) as pool:
-        for predictor in predictors(packages, sources, registry, pool, per_row=True).values():
+        for predictor in predictors(packages, sources, registry, pool, per_row=True, operators=operators).values():
             reply = await predictor.predict(request(case.parties, ids))
             assert reply.missing == [id_ in lacking.values() for id_ in ids]
             there = [score for score, id_ in zip(case.scores[:6], ids, strict=True) if id_ not in lacking.values()]
             np.testing.assert_allclose(reply.scores.float64(0), there, rtol=2e-15)
             nothing = await predictor.predict(request(case.parties, ids[1:2]))
             assert (list(nothing.missing), nothing.scores.num_rows) == ([True], 0)
+
+
+def packed(registry: Registry) -> dict[str, dict[str, object]]:
+    options = {"packing": True, "workers": 0, "noise_stock": 0}
+    return dict.fromkeys(registry.operators_of("sfs-op-phe"), options)
 
 
 def request(parties: tuple[str, ...], ids: list[str]) -> PredictRequest:
