@@ -72,6 +72,7 @@ class Server:
     def __init__(self, pool: ConnectionPool, most: int) -> None:
         self._pool = pool
         self._turns = asyncio.Semaphore(most)
+        self._closed = False
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """See Connections."""
@@ -84,6 +85,8 @@ class Server:
                 await self.drop()
                 raise
             except (RedisConnectionError, OSError):
+                if self._closed:
+                    raise
                 return await self._asked(commands)
 
     async def look(self) -> None:
@@ -116,6 +119,7 @@ class Server:
 
     async def close(self) -> None:
         """See Connections."""
+        self._closed = True
         await self._pool.disconnect()
         if isinstance(self._pool, SentinelConnectionPool):
             for sentinel in self._pool.sentinel_manager.sentinels:
@@ -143,6 +147,7 @@ class Cluster:
         self._servers: dict[Place, Server] = {}
         self._owners: list[Place | None] = []
         """Of each slot; empty where they are to be asked for."""
+        self._closed = False
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """See Connections."""
@@ -151,6 +156,8 @@ class Cluster:
         except (AuthenticationError, AuthorizationError, InvalidResponse):
             raise
         except (RedisConnectionError, OSError):  # a server is gone: another one may have taken over
+            if self._closed:
+                raise
             self._owners = []
             return await self._ask(commands)
 
@@ -164,6 +171,7 @@ class Cluster:
 
     async def close(self) -> None:
         """See Connections."""
+        self._closed = True
         servers, self._servers = self._servers, {}
         await _all(server.close() for server in servers.values())
 

@@ -70,6 +70,24 @@ async def test_a_server_that_hangs(make, server, store):
     assert (await make(X).fetch(ASKED)).batch.rows() == [(1.5,)]
 
 
+async def test_closing_ends_what_is_under_way(make, server, store):
+    source = make(X, timeout=60)
+    with pytest.raises(SfsError, match="no row"):
+        await source.fetch(ASKED)
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        waiting = asyncio.ensure_future(source.fetch(ASKED))
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(source.close)
+        with pytest.raises(SfsError, match="cannot be reached"):
+            await waiting
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    async with asyncio.timeout(60):
+        while len(store.client_list()) > 1:  # noqa: ASYNC110  the server tells of nothing
+            await asyncio.sleep(0.01)
+
+
 async def test_accounts(make, own):
     server = own(
         "user default off",
