@@ -168,9 +168,17 @@ class RedisFeatureSource(FeatureSource):
             raise self._translated(error) from None
 
     def _translated(self, error: Exception) -> SfsError:
-        return _translated(
-            error, ", ".join(self.config.sentinels) or without_account(self.config.url.get_secret_value())
-        )
+        place = ", ".join(self.config.sentinels) or without_account(self.config.url.get_secret_value())
+        return _translated(error, place, self._way_there)
+
+    @property
+    def _way_there(self) -> str:
+        """What to look at where the server cannot be reached."""
+        if self.config.sentinels:
+            return "see whether the sentinels run, and know a server by the name in `sentinel_master`"
+        if self.config.url.get_secret_value().startswith("rediss://"):
+            return "see whether it runs at the address in `url`, speaks TLS there, and whether `ca_file` vouches for it"
+        return "see whether it runs at the address in `url`"
 
 
 def _layout(config: RedisConfig, schema: Schema, *, keep_nulls: bool) -> Layout:
@@ -187,7 +195,7 @@ def _key_maker(config: RedisConfig) -> Callable[[str], bytes]:
     return lambda id_: (prefix + id_ + suffix).encode("utf-8", "surrogatepass")
 
 
-def _translated(error: Exception, place: str) -> SfsError:
+def _translated(error: Exception, place: str, way_there: str) -> SfsError:
     """What went wrong, without what the server says of it, as that may quote keys; the place is for the own log."""
     code, what, hint = ErrorCode.FS_INTERNAL_ERROR, "Redis does not do what it is asked", "look at the server's log"
     if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or _DENIED.match(str(error)):
@@ -205,9 +213,5 @@ def _translated(error: Exception, place: str) -> SfsError:
         code, what = ErrorCode.FS_DEADLINE_EXCEEDED, "Redis did not answer in time"
         hint = "a longer `timeout` or a larger `pool_size` may help"
     elif isinstance(error, RedisConnectionError | OSError):
-        code, what, hint = (
-            ErrorCode.NETWORK_ERROR,
-            "Redis cannot be reached",
-            "see whether it runs at the address in `url`",
-        )
+        code, what, hint = ErrorCode.NETWORK_ERROR, "Redis cannot be reached", way_there
     return SfsError(f"{what} ({type(error).__name__})", code=code, hint=hint, detail=place)
