@@ -27,6 +27,7 @@ __all__ = ["FeatureSourceCase", "FeatureSourceContract"]
 _UNKNOWN: Final = "contract-unknown-id-4711"
 _STRANGE: Final = ["", " ", "' OR ''='", "a\nb", "\0", "%s{}*", "é", "\ud800", "7" * 5000]
 _MANY: Final = 1500
+_TRIES: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +310,13 @@ class FeatureSourceContract(SourceContract):
     @on_event_loop
     async def test_waiting_leaves_the_event_loop_free(self, case: FeatureSourceCase) -> None:
         """While a service does not answer, others are served."""
+        for _ in range(_TRIES):  # a busy machine may leave even those who let others run no time for many turns
+            if await self._turns_meanwhile(case) > 10:
+                return
+        raise AssertionError("fetch_rows keeps the event loop while it waits: await, or write a plain `def`")
+
+    async def _turns_meanwhile(self, case: FeatureSourceCase) -> int:
+        """How often others had their turn while the source waited for a service that does not answer."""
         turns = 0
 
         async def others() -> None:
@@ -326,7 +334,7 @@ class FeatureSourceContract(SourceContract):
             finally:
                 ticking.cancel()
                 await loop.run_in_executor(pool, source.close)
-            assert turns > 10, "fetch_rows keeps the event loop while it waits: await, or write a plain `def`"
+        return turns
 
     # --------------------------------------------------------------------------- rules: a service in trouble
     @on_event_loop

@@ -85,7 +85,7 @@ class Caller:
         self.arrived.set()
 
     async def outcome(self) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.arrived.wait()
         (only,) = self.outcomes
         return only

@@ -18,7 +18,7 @@ def run(request: pytest.FixtureRequest):
 
         async def watched() -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 await coroutine
 
         with asyncio.Runner(loop_factory=factory) as runner:

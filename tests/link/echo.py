@@ -86,14 +86,14 @@ async def listening(limits: Limits | None = None, port: int = 0, **handlers: Han
         await listener.stop(0.05)
 
 
-async def exchange(port: int, data: bytes, *, end: bool = True, seconds: float = 5.0) -> bytes:
-    """Everything a server says to `data`, until it closes; it must close within `seconds`."""
+async def exchange(port: int, data: bytes, *, end: bool = True) -> bytes:
+    """Everything a server says to `data`, until it closes, as it must."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)
         if end:
             writer.write_eof()
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(60):
             return await reader.read()
     except ConnectionResetError:
         return b""

@@ -183,7 +183,7 @@ def test_a_port_goes_on_speaking_grpc_and_keeps_nothing(run, dice):
             before = tasks_and_files()
             for _ in range(TIMES):
                 data = [damaged(dice, HTTP2) for _ in range(100)]
-                await asyncio.gather(*(exchange(listener.port, each, seconds=60) for each in data))
+                await asyncio.gather(*(exchange(listener.port, each) for each in data))
             assert (await channel.call(*asked)).model_info.name == "abc"
             async with asyncio.timeout(60):
                 while any(now > old for now, old in zip(tasks_and_files(), before, strict=True)):  # noqa: ASYNC110
@@ -202,7 +202,7 @@ def test_ten_megabytes_of_nesting(run, opening):
             head = b"POST /ModelService/GetModelInfo HTTP/1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(
                 body
             )
-            reply = await exchange(listener.port, head + body, seconds=20)
+            reply = await exchange(listener.port, head + body)
             assert reply.startswith(b"HTTP/1.1 400 ")
             assert b"nested too deeply" in reply or b"not JSON" in reply
 
