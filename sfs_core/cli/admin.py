@@ -115,6 +115,7 @@ def _ask(config: Path, asked: AdminCommand) -> AdminReply:
     if file.config.admin is None:
         raise ConfigError(
             "the config names no admin.socket",
+            where=str(config),
             hint="add `admin: {socket: run/admin.sock}` to it, and start the server again",
         )
     path = file.base_directory / file.config.admin.socket

@@ -23,9 +23,9 @@ from sfs_core.sdk.specs import ComponentSpec, Egress, FeatureSourceSpec, ModelSo
 __all__ = ["command", "type_text"]
 
 _EGRESS: Final[dict[Egress, str]] = {
-    "none": "nothing leaves this process",
-    "ids": "query ids leave this process",
-    "features": "features leave this process",
+    "none": "sends no query ids and no features to others",
+    "ids": "sends query ids to the service that it asks",
+    "features": "sends features to the service that it asks",
 }
 _SECTIONS: Final = {
     "feature_source": ("features:\n  source:\n    name: {}", "    "),

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from sfs_core.errors import ErrorCode, GraphError
+from sfs_core.host.registry import Registry
 from sfs_core.model.graph import GRAPH_VERSION, Dispatch, Execution, Graph, HeKeys
 from sfs_core.model.validation import OperatorClass, check_graph
 from sfs_core.sdk.operator import Attribute, AttributeValue, Definition, NodeSpec, Operator
@@ -24,7 +25,7 @@ class GraphBuilder:
     """Builds one party's graph, execution by execution; the first one is dispatched to all parties.
 
         graph = (
-            GraphBuilder(operator_class)
+            GraphBuilder()
             .add_node("dot", "DOT_PRODUCT", feature_names=["age"], feature_weights=[0.5], ...)
             .begin_execution(Dispatch.ANYONE)
             .add_node("merge", "MERGE_Y", parents=["dot"], ...)
@@ -32,11 +33,11 @@ class GraphBuilder:
         )
 
     Args:
-        operator_class: finds an operator by its name.
+        operator_class: finds an operator by its name; absent: among the plugins that are installed.
     """
 
-    def __init__(self, operator_class: OperatorClass) -> None:
-        self._operator_class = operator_class
+    def __init__(self, operator_class: OperatorClass | None = None) -> None:
+        self._operator_class = operator_class or Registry.discover().operator
         self._classes: dict[str, type[Operator]] = {}
         self._nodes: dict[str, NodeSpec] = {}
         self._executions: list[tuple[Dispatch, bool, list[str]]] = [(Dispatch.ALL, False, [])]

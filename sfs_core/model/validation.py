@@ -131,7 +131,11 @@ def _check_shape(graph: Graph, classes: Mapping[str, type[Operator]]) -> str:
     if len(exits) != 1:
         raise GraphError(f"the graph needs one exit node, it has {len(exits)}: {_quoted(exits)}")
     if not classes[exits[0]].definition.returnable:
-        raise GraphError(f"{graph.nodes[exits[0]].op} cannot end a graph", node=exits[0])
+        raise GraphError(
+            f"{graph.nodes[exits[0]].op} cannot end a graph",
+            node=exits[0],
+            hint="what callers get comes from an operator that says `returnable=True`",
+        )
     return exits[0]
 
 
@@ -260,7 +264,9 @@ def _check_executions(
         for name in after.entry_nodes if before.execution.dispatch is Dispatch.ALL else ():
             if not classes[name].definition.mergeable:
                 raise GraphError(
-                    f"{classes[name].definition.name} takes the table of one party, but gets one of each", node=name
+                    f"{classes[name].definition.name} takes the table of one party, but gets one of each",
+                    node=name,
+                    hint="those of all parties go to an operator that says `mergeable=True`",
                 )
 
 

@@ -120,7 +120,7 @@ def test_explain_a_source(quick, capsys):
     assert cli.main(["plugins", "explain", "quick", "--kind", "feature-source", "--plugin-dir", str(quick)]) == 0
     text = capsys.readouterr().out
     assert "feature source quick: features at once" in text
-    assert "query ids leave this process" in text
+    assert "sends query ids to the service that it asks" in text
     rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line and line[0] != " "}
     assert rows["path"] == "path string required Where the file is."
     assert rows["retries"] == "retries integer, >= 0 3 How often."
