@@ -13,6 +13,7 @@ from sfs_core.cli.configs import configs_argument, plugin_directory_option, prin
 from sfs_core.cli.messages import show_error
 from sfs_core.config.loaded import LoadedConfig, LoadedService
 from sfs_core.config.loader import load
+from sfs_core.engine.sources import Source
 from sfs_core.errors import SfsError
 from sfs_core.server.keys import check_keys
 from sfs_core.server.loading import CheckedModel, check_model, open_model
@@ -31,7 +32,8 @@ def command(
     """Check config, plugins, model package, graph and own keys; exits with 0 when all is well, else with 1.
 
     Model packages are fetched as they would be for serving. Feature sources are looked at as far as that needs no
-    service: files are there and have their columns, addresses can be used. No port is opened and no peer is called.
+    service, and what is wrong is a warning, since data may be where the server will run: files are there and have their
+    columns, addresses can be used. No port is opened and no peer is called.
     """
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     wrong, unopened = 0, False
@@ -59,17 +61,31 @@ def _findings(loaded: LoadedConfig, connect: bool) -> Iterator[str]:
             try:
                 checked = check_model(loaded, service, pool)
                 check_keys(loaded.config.party, checked.graph)
-                if checked.lookup.source is not None:
-                    checked.lookup.source.validate()
                 yield _summary(service, checked)
-                if connect and checked.lookup.source is not None:
+                source = checked.lookup.source
+                if connect and source is not None:
                     _connect(loaded, service, checked, pool)
                     yield f"service {service.config.service}: its feature source is up"
+                elif source is not None:
+                    _warn_of(source, loaded, service)
             except SfsError as error:
-                named = f"service {service.config.service}"
-                inside = error.where.removeprefix(named).removeprefix(", ")
-                error.where = f"{loaded.file.path} {named}" + f", {inside}" * bool(inside)
+                _place(error, loaded, service)
                 raise
+
+
+def _warn_of(source: Source, loaded: LoadedConfig, service: LoadedService) -> None:
+    try:
+        source.validate()
+    except SfsError as error:
+        _place(error, loaded, service)
+        hint = f" (hint: {error.hint})" if error.hint else ""
+        click.echo(f"warning: {error.public_text()}; a server would not start with it{hint}", err=True)
+
+
+def _place(error: SfsError, loaded: LoadedConfig, service: LoadedService) -> None:
+    named = f"service {service.config.service}"
+    inside = error.where.removeprefix(named).removeprefix(", ")
+    error.where = f"{loaded.file.path} {named}" + f", {inside}" * bool(inside)
 
 
 def _connect(loaded: LoadedConfig, service: LoadedService, checked: CheckedModel, pool: ThreadPoolExecutor) -> None:
