@@ -103,7 +103,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-
 from sfs_core import Batch, FeatureError, FeatureQuery, FeatureResult, FeatureSource, PluginConfig
 
 
@@ -144,7 +143,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-
 from sfs_core import Schema
 from sfs_core.testing import FeatureSourceCase, FeatureSourceContract
 
@@ -202,7 +200,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from sfs_core.testing import ModelSourceCase, ModelSourceContract
 
 
@@ -223,7 +220,6 @@ _OPERATOR = '''\
 from __future__ import annotations
 
 import pyarrow as pa
-
 from sfs_core import Batch, ComputeContext, Operator, Schema, attr
 
 
@@ -251,7 +247,6 @@ _OPERATOR_TEST = '''\
 from __future__ import annotations
 
 import pytest
-
 from sfs_core.testing import OperatorCase, OperatorContract
 
 
@@ -276,7 +271,6 @@ from __future__ import annotations
 import hmac
 
 from pydantic import SecretStr
-
 from sfs_core import AuthenticationError, Authenticator, Caller, Credentials, PluginConfig
 
 
@@ -313,7 +307,6 @@ _AUTHENTICATOR_TEST = '''\
 from __future__ import annotations
 
 import pytest
-
 from sfs_core import Caller, Credentials
 from sfs_core.testing import AuthenticatorCase, AuthenticatorContract
 

@@ -102,7 +102,12 @@ class Manager:
             if definition:
                 service = load_service(self._loaded, definition, name).config.service
             elif service not in {each.config.service for each in self._loaded.services}:
-                raise RequestError("the config has no such service", code=ErrorCode.NOT_FOUND)
+                known = ", ".join(sorted(each.config.service for each in self._loaded.services)) or "none"
+                raise RequestError(
+                    f"the config has no service {service!r}, it has: {known}",
+                    code=ErrorCode.NOT_FOUND,
+                    hint="give the file that defines it, as docs/operations.md shows",
+                )
             if service in {each.service for each in await self.status()}:
                 raise RequestError("there is a service with this id already", hint="`sfs admin reload` changes it")
             change = Change(self._configured(service), definition, unloaded=True)
@@ -288,10 +293,12 @@ class Manager:
         return next((package_of(each) for each in self._loaded.services if each.config.service == service), None)
 
     async def _status_of(self, service: str) -> ServiceStatus:
-        for each in await self.status():
+        services = await self.status()
+        for each in services:
             if each.service == service:
                 return each
-        raise RequestError("there is no such service", code=ErrorCode.NOT_FOUND)
+        known = ", ".join(each.service for each in services) or "none"
+        raise RequestError(f"there is no service {service!r}, there are: {known}", code=ErrorCode.NOT_FOUND)
 
     async def _tell(self, order: Order) -> list[Outcome]:
         """Have every process that is up do it; what others are to do follows from `desired` when they start."""

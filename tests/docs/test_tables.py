@@ -30,3 +30,11 @@ def test_every_code_has_a_row() -> None:
 def test_links_lead_somewhere(page) -> None:  # type: ignore[no-untyped-def]
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_every_room_of_the_log_is_named() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    code = "\n".join(path.read_text() for path in (ROOT / "sfs_core").rglob("*.py"))
+    rooms = set(re.findall(r'getLogger\("sfs\.([a-z]+)"\)', code)) - {"source"}
+    assert rooms
+    assert [room for room in sorted(rooms) if f"`{room}`" not in page] == []
