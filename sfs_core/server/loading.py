@@ -15,7 +15,6 @@ import pyarrow as pa
 from sfs_core.config.loaded import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
-from sfs_core.errors import ConfigError, ErrorCode
 from sfs_core.host.placed import placed
 from sfs_core.model.cache import fetch_package
 from sfs_core.model.consistency import model_version
@@ -141,20 +140,12 @@ def open_model(
         metrics: what is counted into, if anything.
 
     Raises:
-        SfsError: the feature source cannot work, or not like this.
+        SfsError: the feature source cannot work.
     """
     pa.array(np.zeros(1))  # at its first conversion pyarrow imports more, which takes 0.1 s: let no request wait for it
     source = checked.lookup.source
     if source is not None:
         source.open()
-        if source.row_count >= 0 and loaded.config.bulk_scoring is None:
-            source.close()
-            raise ConfigError(
-                "the feature source gives rows in their order, whatever ids are asked for: it is for bulk scoring only",
-                code=ErrorCode.LOGIC_ERROR,
-                where=service.where("features"),
-                hint="sfs bulk here, sfs serve --bulk-requester at the others; to look rows up by id there is `csv`",
-            )
     config, features = loaded.config, service.config.features
     precompute = features.precompute if features is not None else None
     arguments = (

@@ -183,7 +183,17 @@ class ModelVersions:
         loop = asyncio.get_running_loop()
         checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool, self._metrics)
         await loop.run_in_executor(None, check_keys, self._loaded.config.party, checked.graph)
-        return await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool, self._metrics)
+        model = await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool, self._metrics)
+        source = model.executor.features.source
+        if source is not None and source.row_count >= 0 and self._loaded.config.bulk_scoring is None:
+            await self._close(model)
+            raise ConfigError(
+                "the feature source gives rows in their order, whatever ids are asked for: it is for bulk scoring only",
+                code=ErrorCode.LOGIC_ERROR,
+                where=service.where("features"),
+                hint="sfs bulk here, sfs serve --bulk-requester at the others; to look rows up by id there is `csv`",
+            )
+        return model
 
     def _announce(self, service: str) -> None:
         self._models.add(self._waiting(service))
