@@ -10,6 +10,8 @@ from typing import Final, Protocol
 
 from sfs_core.codec.execution import AGREED_EXTENSION, EXTENSIONS, MODEL
 from sfs_core.errors import ErrorCode, PeerError
+from sfs_core.link.outgoing import TransportError
+from sfs_core.link.retry import FailureKind
 from sfs_core.model.consistency import compare_models
 from sfs_core.proto.apis_pb2 import GetModelInfoResponse
 from sfs_core.proto.serving_pb2 import ModelInfo
@@ -99,7 +101,7 @@ async def _ask(
                 raise PeerError(
                     f"did not answer the handshake for {patience.attempts * patience.interval:g} s: {error.message}",
                     party=name,
-                    hint="is it running, and is its address right?",
+                    hint=_hint(error),
                 ) from None
             logger.info("%s: waiting for %s: %s", service, name, error.message)
             await asyncio.sleep(wait)
@@ -108,3 +110,9 @@ async def _ask(
             for warning in warnings:
                 logger.warning("%s: %s", service, warning)
             return answer
+
+
+def _hint(error: PeerError) -> str:
+    if isinstance(error, TransportError) and error.kind is FailureKind.UNTRUSTED:
+        return "do `ca_file` here and the certificate there come from one authority, and is that made out to the party?"
+    return "is it running, and is its address right?"
