@@ -36,9 +36,9 @@ ENDING = 503
 """What a party that ends says to who got a connection just before it took no more."""
 TIMEOUT = 2.0
 """Seconds that the configs give a peer."""
-SLACK = 3.0
+SLACK = 30.0
 """What a caller may wait longer than that, on a machine that has other things to do."""
-BACK = 10.0
+BACK = 60.0
 """Seconds within which a party that listens again is used again."""
 
 
@@ -188,6 +188,7 @@ def test_a_party_that_is_asked_to_end_under_load(parties: Mapping[str, Party]) -
 def test_a_request_under_way_is_answered_before_the_end(files: ClusterFiles) -> None:
     relay = Relay(files.communication_port("bob"))
     files.configs["alice"]["parties"]["bob"] = f"127.0.0.1:{relay.port}"
+    files.configs["alice"]["link"]["timeout"] = 60.0
     with files.running() as parties, ThreadPoolExecutor(1) as pool:
         alice, bob = parties["alice"], parties["bob"]
         bob.process.send_signal(signal.SIGSTOP)
@@ -196,7 +197,7 @@ def test_a_request_under_way_is_answered_before_the_end(files: ClusterFiles) -> 
             answer = pool.submit(alice.scores, "linear", TWO, IDS)
             wait_for(lambda: len(relay.sent) > before, "the request is under way")
             alice.process.send_signal(signal.SIGTERM)
-            wait_for(lambda: not listens(alice.service_port), "alice accepts nothing more", TIMEOUT)
+            wait_for(lambda: not listens(alice.service_port), "alice accepts nothing more")
             assert not answer.done()
         finally:
             bob.process.send_signal(signal.SIGCONT)

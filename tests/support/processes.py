@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import itertools
 import json
 import os
-import random
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,16 @@ START_SECONDS = 120.0
 
 
 def _own_ports() -> Iterator[int]:
-    """Ports of this pytest process alone: below those that the system gives away, a share for each worker of xdist."""
-    below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    share = min(4000, (below - 1024) // 5)
-    first = below - share * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw4").removeprefix("gw")) % 5 + 1)
-    start = random.SystemRandom().randrange(share)  # another run of the suite may take place beside this one
-    yield from (first + (start + step) % share for step in itertools.count())
+    """Ports of this process alone, below those that the system gives away: a share that no other test run has taken."""
+    end = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for first in range(end - 1000, 1024, -1000):
+        path = Path(tempfile.gettempdir(), f"sfs-test-ports-{os.getuid()}-{first}")
+        lock = os.open(path, os.O_CREAT | os.O_RDWR)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until this process ends
+            yield from itertools.cycle(range(first, first + 1000))
+        os.close(lock)
+    raise AssertionError("too many test runs at the same time")
 
 
 _OWN_PORTS = _own_ports()
