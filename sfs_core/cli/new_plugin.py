@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from sfs_core.cli.plugin_templates import COMMON, TEMPLATES
+from sfs_core.cli.plugin_templates import TEMPLATES, files_of
 from sfs_core.host.known_plugins import KNOWN_PLUGINS
 
 __all__ = ["command"]
@@ -56,10 +56,9 @@ def command(kind: str, name: str, folder: Path) -> None:
         "summary": template.summary,
         "libraries": "".join(f', "{library}"' for library in template.libraries),
     }
-    files = {**COMMON, "$package/$module.py": template.source, "tests/test_$package.py": template.test}
     try:
         target.mkdir(parents=True)
-        for file, text in files.items():
+        for file, text in files_of(kind).items():
             path = target / string.Template(file).substitute(values)
             path.parent.mkdir(exist_ok=True)
             path.write_text(string.Template(text).substitute(values))
