@@ -38,8 +38,8 @@ def test_good_configs(files: ClusterFiles) -> None:
 
 def test_feature_sources_are_asked_too(files: ClusterFiles) -> None:
     (files.folder / "alice.csv").write_text("id,age\na,old\n")
-    assert sfs("check", files.write("alice")).returncode == 0
-    result = sfs("check", "--connect", files.paths["alice"], files.write("bob"))
+    assert sfs_here("check", files.write("alice")).returncode == 0
+    result = sfs_here("check", "--connect", files.paths["alice"], files.write("bob"))
     assert result.returncode == 1
     assert f"{files.paths['bob']}: service linear: its feature source is up" in result.stdout
     assert "were not opened" not in result.stdout
@@ -78,13 +78,13 @@ def test_the_reference_s_json(files: ClusterFiles, tmp_path: Path) -> None:
     packages = {party: tmp_path / f"{party}-linear.tar.gz" for party in COLUMNS}
     csv = {party: {"csvOpts": {"filePath": str(tmp_path / f"{party}.csv"), "idName": "id"}} for party in COLUMNS}
     configs = reference_configs(tmp_path, list(COLUMNS), packages, csv)
-    result = sfs("check", *(path for path, _ in configs.values()))
+    result = sfs_here("check", *(path for path, _ in configs.values()))
     assert result.returncode == 0, result.stderr
     path = configs["alice"][0]
     config = json.loads(path.read_text())
     config["serverConf"]["servicePrt"] = 1
     path.write_text(json.dumps(config, indent=1))
-    result = sfs("check", path)
+    result = sfs_here("check", path)
     assert result.returncode == 1
     assert f"{path}:" in result.stderr
     assert "serverConf.servicePrt" in result.stderr
