@@ -36,8 +36,8 @@ _LARGEST_LEARNT: Final = 64 << 10
 """A call is read several times to see what others like it have in common."""
 _MOST_IN_VAIN: Final = 16
 """After so many calls in a row that none came like, none is remembered any more: each is another."""
-_MOST_ROWS: Final = 4096
-"""Larger tables gain nothing from templates."""
+_MOST_ROWS: Final = 64
+"""Larger tables gain little from templates, of which there is one for each number of rows."""
 _TRACE: Final = frozenset(TRACE_ENTRIES)
 _STREAM_END: Final = b"\xff\xff\xff\xff\0\0\0\0"
 _SOURCE: Final = bytes([apis_pb2.ExecuteRequest.FEATURE_SOURCE_FIELD_NUMBER << 3 | 2])

@@ -11,10 +11,10 @@ request, so that nobody gets another caller's error.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain
 from math import inf
 from time import perf_counter
 from typing import Any, Final
@@ -35,8 +35,10 @@ SECONDS_PER_ROUND: Final = 0.002
 """One more round may be under way for every so much of round-trip time."""
 FORGET_SECONDS: Final = 10.0
 """The shortest round trip is measured anew after so long."""
-MOST_TURNS: Final = 8
-"""A round waits at most so many turns of the event loop for company."""
+MOST_TURNS: Final = 2
+"""A round waits at most so many turns of the event loop for company: in more, requests that keep coming pile up."""
+ENOUGH_ROWS: Final = 64
+"""A round with so many rows costs more by these than by being one."""
 
 Outcome = PredictReply | BaseException
 Deliver = Callable[[Outcome], None]
@@ -178,7 +180,7 @@ class Batcher:
         """Whether to wait another turn of the loop, since the last one brought requests to be joined."""
         waiting = len(self._queue)
         gains = self._last_joined and waiting > self._seen and self._turns < MOST_TURNS
-        gains = gains and self.waiting_rows < self._max_rows
+        gains = gains and self.waiting_rows < min(ENOUGH_ROWS, self._max_rows)
         self._turns, self._seen = (self._turns + 1, waiting) if gains else (0, 0)
         return gains
 
@@ -294,12 +296,12 @@ def _distinct_rows(
     ]
     alike = all(column == columns[0] for column in columns[1:])
     rows: Sequence[Any] = columns[0] if alike else list(zip(*columns, strict=True))
-    if len(set(rows)) == len(rows):
+    distinct = dict.fromkeys(rows)
+    if len(distinct) == len(rows):
         return columns, None
-    distinct: defaultdict[Any, int] = defaultdict(count().__next__)  # numbered as they come
-    places = [distinct[row] for row in rows]
+    places = dict(zip(distinct, range(len(distinct)), strict=True))
     once = [list(distinct)] * len(parties) if alike else list(map(list, zip(*distinct, strict=True)))
-    return once, places
+    return once, [places[row] for row in rows]
 
 
 def _joined(model: PredictRequest, parties: Sequence[str], columns: Sequence[list[str]]) -> PredictRequest:
