@@ -386,9 +386,11 @@ class _Writer:
         return self._assign(text, output, may_fail=checked)
 
     def _float64(self, name: str, call: Call, values: Sequence[_Value], output: Any, checked: bool) -> _Value:
+        if call.options is not None and call.options != pc.RoundOptions():
+            raise _NotCoveredError
         if output in _INTEGERS and name in _ROUNDINGS and values[0].type == output:
             return values[0]
-        if output != _FLOAT64 or (call.options is not None and call.options != pc.RoundOptions()):
+        if output != _FLOAT64:
             raise _NotCoveredError
         converted = [self._convert(value, output) for value in values]
         return self._assign(_filled(_FLOAT64_ONLY[name], converted), output, may_fail=checked)

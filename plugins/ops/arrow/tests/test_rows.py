@@ -29,6 +29,7 @@ OF_NUMBERS += [f"{name}_checked" for name in OF_NUMBERS]
 COMPARISONS = ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
 OF_TRUTHS = ["and", "and_kleene", "and_not", "or", "or_kleene", "xor"]
 TESTS = ["is_nan", "is_finite", "is_inf", "is_valid", "is_null"]
+ROUNDINGS = [(0, "half_to_even"), (2,), (0, "half_up"), (-1,), (-3, "down")]
 CASTS = [pa.float64(), pa.float32(), pa.int64(), pa.int32(), pa.uint8(), pa.utf8()]
 
 
@@ -135,7 +136,7 @@ def signatures():
     )
     yield "is_in", (pa.utf8(),), pc.SetLookupOptions(pa.array(["é", "", None]))
     yield "is_in", (pa.int64(),), pc.SetLookupOptions(pa.array([0, 3, 2**63 - 1]))
-    yield from (("round", (pa.float64(),), pc.RoundOptions(*o)) for o in [(0, "half_to_even"), (2,), (0, "half_up")])
+    yield from (("round", (t,), pc.RoundOptions(*options)) for t in numbers for options in ROUNDINGS)
 
 
 def test_every_function_equals_arrow_s_on_every_type(record, dice):
