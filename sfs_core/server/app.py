@@ -163,6 +163,7 @@ class Server:
             await self.stop(grace=0)
             raise
         self.ready.set()
+        self.readiness.answer()
         self._registry.notify_server_started(self)
 
     def _begin_management(self) -> Desired:

@@ -44,11 +44,16 @@ class Readiness:
         self._asked: dict[str, asyncio.Future[None]] = {}
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="sfs-check")
         self._following: asyncio.Future[None] | None = None
+        self._answering = False
         self._retiring = False
 
     def start(self) -> None:
         """Ask the sources from now on, in the background."""
         self._following = asyncio.ensure_future(self._follow())
+
+    def answer(self) -> None:
+        """Say from now on that this party is ready, unless something is missing: its ports for callers are open."""
+        self._answering = True
 
     def retire(self) -> None:
         """Say from now on that this party is not ready: it is about to end."""
@@ -109,7 +114,11 @@ class Readiness:
     def is_ready(self, service: str) -> bool:
         """Whether predictions of a service are answered, as far as this party knows."""
         model = self._models[service]
-        return model.predictor is not None and service not in self._failing and not self._retiring
+        return self._open and model.predictor is not None and service not in self._failing
+
+    @property
+    def _open(self) -> bool:
+        return self._answering and not self._retiring
 
     def page(self) -> tuple[int, str, bytes]:
         """`/ready`: 200 when every service is, and every worker, else 503; and what is missing."""
@@ -123,12 +132,13 @@ class Readiness:
         unready = {service: model.preparation for service, model in self._models.items() if model.predictor is None}
         waiting = sorted(service for service, preparation in unready.items() if preparation is None)
         failing = sorted(self._failing.keys() & self._models.keys())
-        ready = bool(self._models) and not (unready or failing or self._retiring)
+        ready = bool(self._models) and self._open and not (unready or failing)
         body: dict[str, Any] = {
             "ready": ready,
             "services": sorted(self._models),
             "waiting_for_peers": waiting,
             "failing_feature_sources": failing,
+            "starting": not self._answering,
             "stopping": self._retiring,
         }
         preparing = {service: _told(preparation) for service, preparation in unready.items() if preparation}

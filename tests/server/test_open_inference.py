@@ -238,6 +238,7 @@ async def test_what_is_missing_is_named() -> None:
         predictor=None, preparation=None, executor=SimpleNamespace(features=SimpleNamespace(source=None))
     )
     watch = Readiness("alice", served)
+    watch.answer()
     await watch.check()
     status, _, body = watch.page()
     assert status == 503
@@ -246,11 +247,21 @@ async def test_what_is_missing_is_named() -> None:
         "services": ["broken", "early", "none", "well"],
         "waiting_for_peers": ["early"],
         "failing_feature_sources": ["broken"],
+        "starting": False,
         "stopping": False,
     }
     assert [name for name in served if watch.is_ready(name)] == ["well", "none"]
     del served["early"], served["broken"]
     assert watch.page()[0] == 200
+    watch.stop()
+
+
+def test_nobody_is_sent_to_ports_that_are_not_open_yet() -> None:
+    watch = Readiness("alice", models(none=None))
+    status, _, body = watch.page()
+    assert (status, json.loads(body)["starting"], watch.is_ready("none")) == (503, True, False)
+    watch.answer()
+    assert (watch.page()[0], watch.is_ready("none")) == (200, True)
     watch.stop()
 
 
@@ -263,6 +274,7 @@ async def test_a_source_that_hangs_is_not_waited_for_and_not_asked_twice(monkeyp
         go_on.wait(30)
 
     watch = Readiness("alice", models(slow=hang))
+    watch.answer()
     await watch.check()
     await watch.check()
     assert (len(asked), watch.is_ready("slow")) == (1, False)
