@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,8 @@ _TOKEN_VARIABLE: Final = "SFS_TOKEN"  # noqa: S105
 
 @dataclass(frozen=True)
 class Access:
-    """What was said of TLS and credentials. Secrets come from files and the environment, where `ps` shows none."""
+    """What was said of TLS and credentials, and of further headers. Secrets come from files and the environment, where
+    `ps` shows none."""
 
     ca_file: Path | None = None
     certificate_file: Path | None = None
@@ -37,6 +38,7 @@ class Access:
     api_key: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     plain_credentials: bool = False
+    own_headers: dict[str, str] = field(default_factory=dict, repr=False)
 
     def tls(self, target: Target, known: Tls | None = None) -> Tls | None:
         """TLS with a server: what was said, else what a config says of it. None for a plain address.
@@ -63,13 +65,14 @@ class Access:
             )
         return replace(tls, ca_file=self.ca_file or tls.ca_file, server_name=self.server_name or tls.server_name)
 
-    def headers(self, target: Target, headers: dict[str, str]) -> dict[str, str]:
+    def headers(self, target: Target) -> dict[str, str]:
         """Credentials and further headers for a server.
 
         Raises:
             ConfigError: as of `sent_headers`.
         """
-        return sent_headers(target, self.api_key, self.token, headers, plain_credentials=self.plain_credentials)
+        plain = self.plain_credentials
+        return sent_headers(target, self.api_key, self.token, self.own_headers, plain_credentials=plain)
 
 
 _OPTIONS: Final = (
@@ -81,6 +84,9 @@ _OPTIONS: Final = (
     click.option("--api-key-file", type=_FILE, help=f"File with an API key; else the variable {_API_KEY_VARIABLE}."),
     click.option("--token-file", type=_FILE, help=f"File with a bearer token; else the variable {_TOKEN_VARIABLE}."),
     click.option("--plain-credentials", is_flag=True, help="Send credentials without TLS to other machines, too."),
+    click.option(
+        "-H", "--header", "headers", multiple=True, metavar="NAME:VALUE", help="HTTP header or gRPC metadata; repeat."
+    ),
 )
 
 
@@ -98,6 +104,7 @@ def access_options(command: _Command) -> _Command:
         key_file: Path | None,
         server_name: str | None,
         plain_credentials: bool,
+        headers: tuple[str, ...],
         **more: Any,
     ) -> None:
         access = Access(
@@ -109,6 +116,7 @@ def access_options(command: _Command) -> _Command:
             _secret(api_key_file, _API_KEY_VARIABLE),
             _secret(token_file, _TOKEN_VARIABLE),
             plain_credentials,
+            _read_headers(headers),
         )
         command(*arguments, access=access, **more)
 
@@ -116,6 +124,16 @@ def access_options(command: _Command) -> _Command:
     for option in reversed(_OPTIONS):
         made = option(made)
     return made
+
+
+def _read_headers(headers: Sequence[str]) -> dict[str, str]:
+    sent = {}
+    for i, header in enumerate(headers, 1):
+        name, colon, value = header.partition(":")
+        if not (colon and name.strip() and value.strip() and header.isascii() and header.isprintable()):
+            raise RequestError(f"header {i} is not NAME:VALUE", where="--header")
+        sent[name.strip()] = value.strip()
+    return sent
 
 
 def _secret(file: Path | None, variable: str) -> str | None:

@@ -52,7 +52,6 @@ _OUTPUT: Final = click.Path(dir_okay=False, allow_dash=True)
 )
 @click.option("--slices", default=5, show_default=True, type=click.IntRange(1), help="With two targets they alternate.")
 @click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.01), help="Seconds for an answer.")
-@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="HTTP header or gRPC metadata; repeat.")
 @click.option(
     "--expect", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV file of scores by id."
 )
@@ -77,7 +76,6 @@ def command(
     warm_up: float,
     slices: int,
     timeout: float,
-    headers: tuple[str, ...],
     expect: Path | None,
     score_column: str,
     json_file: str | None,
@@ -102,14 +100,13 @@ def command(
         raise click.UsageError("no ids given: use --ids or --ids-file")
     scores = _read_scores(expect, id_column, score_column) if expect else None
     found = [find_service(name, service, parties) for name in targets]
-    sent = _read_headers(headers)
     connections = callers or (8 if rate is None else _MOST_CONNECTIONS)
 
     async def measure() -> list[Figures]:
         contenders = []
         for name, called in zip(targets, found, strict=True):
             questions = draw_questions(called.service, called.parties, wanted, rows, scores=scores)
-            contenders.append(Contender(name, _generator(called, access, questions, connections, timeout, sent)))
+            contenders.append(Contender(name, _generator(called, access, questions, connections, timeout)))
         load = _load(rate, arrivals, callers or 8)
         measured = await compare(contenders, load, seconds=seconds, slices=slices, warm_up=warm_up)
         return [figures_of(name, samples) for name, samples in measured.items()]
@@ -149,23 +146,12 @@ def _read_scores(file: Path, id_column: str, score_column: str) -> dict[str, flo
         raise RequestError(f"{file}: not every {score_column} is a number") from None
 
 
-def _read_headers(headers: Sequence[str]) -> dict[str, str]:
-    sent = {}
-    for i, header in enumerate(headers):
-        name, colon, value = header.partition(":")
-        if not (colon and name.strip() and value.strip() and header.isascii() and header.isprintable()):
-            raise RequestError(f"header {i} is not NAME:VALUE", where="--header")
-        sent[name.strip()] = value.strip()
-    return sent
-
-
 def _generator(
     called: CalledService,
     access: Access,
     questions: Questions,
     connections: int,
     timeout: float,
-    headers: dict[str, str],
 ) -> Generator:
     target = parse_target(called.url)
     json_bodies = target.protocol == "http"
@@ -175,7 +161,7 @@ def _generator(
         "Predict",
         connections=connections,
         seconds=timeout,
-        headers=access.headers(target, headers),
+        headers=access.headers(target),
         tls=access.tls(target, called.tls),
     )
     check = questions.check_json if json_bodies else questions.check_message

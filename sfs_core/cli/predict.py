@@ -80,7 +80,7 @@ def _client(called: CalledService, timeout: float, access: Access) -> Client:
         service=called.service,
         parties=called.parties,
         timeout=timeout,
-        headers=access.headers(target, {}),
+        headers=access.headers(target),
         tls=access.tls(target, called.tls),
         plain_credentials=True,  # judged by `access` already
     )

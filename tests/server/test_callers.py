@@ -124,6 +124,8 @@ def test_the_verb_shows_a_key(files: ClusterFiles, monkeypatch: pytest.MonkeyPat
         told = sfs_here("predict", files.paths["alice"], IDS[0], kind, tmp_path / "key", "--json")
         assert told.returncode == 0, told.stderr
         assert json.loads(told.stdout)["status"]["code"] == 1
+    header = f"X-API-Key: {KEYS['shop']}"
+    assert sfs_here("predict", files.paths["alice"], IDS[0], "-H", header).returncode == 0
     monkeypatch.setenv("SFS_API_KEY", KEYS["shop"])
     assert sfs_here("predict", files.paths["alice"], IDS[0]).returncode == 0
 
