@@ -18,6 +18,7 @@ from sfs_core.batch import Batch, Row, Schema
 from sfs_core.errors import GraphError, SfsError
 from sfs_core.host.registry import Kind
 from sfs_core.sdk.operator import AttributeValue, Cluster, ComputeContext, Operator
+from sfs_core.server.extensions import extensions_of
 from sfs_core.testing.contract import installed
 from sfs_core.testing.making import PARTY, assert_fused_equals_single, assert_same_rows, make_operator, plain_rows
 from sfs_core.testing.source import OptionsCase, OptionsContract, assert_is_ours
@@ -150,6 +151,12 @@ class OperatorContract(OptionsContract):
                 self.make(case, version=_OTHER_VERSION)
         else:
             self.make(case, version=_OTHER_VERSION)
+
+    def test_extensions_are_named_after_the_plugin(self, case: OperatorCase) -> None:
+        """What it announces to the other parties has names of the form `plugin/extension`, the same every time."""
+        operator = self.make(case)
+        announced = extensions_of([operator])
+        assert extensions_of([operator]) == announced, "it announces other extensions when it is asked again"
 
     # --------------------------------------------------------------------------------- rules: what it computes
     def test_the_output_is_as_expected(self, case: OperatorCase) -> None:

@@ -183,6 +183,7 @@ SABOTEURS = [
     saboteur("it_is_described", description=""),
     saboteur("mandatory_attributes_are_needed", _attribute_value=_lenient),
     saboteur("attributes_of_another_type_are_refused", _attribute_value=_converting),
+    saboteur("extensions_are_named_after_the_plugin", extensions=lambda self: ["packing"]),
     saboteur("the_output_has_the_declared_schema", compute=_other_schema),
     saboteur("no_rows_give_no_rows", compute=_without_rows),
     saboteur("one_row_gives_one_row", compute=_one_row),
