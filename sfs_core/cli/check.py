@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,10 +14,9 @@ from sfs_core.cli.configs import configs_argument, plugin_directory_option, prin
 from sfs_core.cli.messages import show_error
 from sfs_core.config.loaded import LoadedConfig, LoadedService
 from sfs_core.config.loader import load
-from sfs_core.engine.sources import Source
 from sfs_core.errors import SfsError
 from sfs_core.server.keys import check_keys
-from sfs_core.server.loading import CheckedModel, check_model, open_model
+from sfs_core.server.loading import CheckedModel, check_looks_up, check_model, open_model
 
 __all__ = ["command"]
 
@@ -66,16 +66,17 @@ def _findings(loaded: LoadedConfig, connect: bool) -> Iterator[str]:
                 if connect and source is not None:
                     _connect(loaded, service, checked, pool)
                     yield f"service {service.config.service}: its feature source is up"
+                    _warn_of(partial(check_looks_up, loaded, service, source), loaded, service)
                 elif source is not None:
-                    _warn_of(source, loaded, service)
+                    _warn_of(source.validate, loaded, service)
             except SfsError as error:
                 _place(error, loaded, service)
                 raise
 
 
-def _warn_of(source: Source, loaded: LoadedConfig, service: LoadedService) -> None:
+def _warn_of(check: Callable[[], None], loaded: LoadedConfig, service: LoadedService) -> None:
     try:
-        source.validate()
+        check()
     except SfsError as error:
         _place(error, loaded, service)
         hint = f" (hint: {error.hint})" if error.hint else ""

@@ -15,6 +15,8 @@ import pyarrow as pa
 from sfs_core.config.loaded import LoadedConfig, LoadedService
 from sfs_core.engine.executor import Executor
 from sfs_core.engine.features import FeatureLookup
+from sfs_core.engine.sources import Source
+from sfs_core.errors import ConfigError, ErrorCode
 from sfs_core.host.placed import placed
 from sfs_core.model.cache import fetch_package
 from sfs_core.model.consistency import model_version
@@ -29,7 +31,7 @@ from sfs_core.server.observed import ObservedExecutor
 from sfs_core.server.served import ServedModel
 from sfs_core.server.sources import feature_source
 
-__all__ = ["CheckedModel", "check_model", "open_model"]
+__all__ = ["CheckedModel", "check_looks_up", "check_model", "open_model"]
 
 logger = logging.getLogger("sfs.load")
 
@@ -177,6 +179,21 @@ def open_model(
         extensions=extensions,
         per_row=features is not None and features.missing == "per_row",
     )
+
+
+def check_looks_up(loaded: LoadedConfig, service: LoadedService, source: Source | None) -> None:
+    """Check that a feature source, which is or was open, can serve look-ups where the config turns no bulk scoring on.
+
+    Raises:
+        ConfigError: it gives rows in their order, so that a row would depend on who else asks (code 7).
+    """
+    if source is not None and source.row_count >= 0 and loaded.config.bulk_scoring is None:
+        raise ConfigError(
+            "the feature source gives rows in their order, whatever ids are asked for: it is for bulk scoring only",
+            code=ErrorCode.LOGIC_ERROR,
+            where=service.where("features"),
+            hint="sfs bulk here, sfs serve --bulk-requester at the others; to look rows up by id there is `csv`",
+        )
 
 
 def _package_id(digest: str, extensions: frozenset[str]) -> str:

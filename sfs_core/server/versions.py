@@ -22,7 +22,7 @@ from sfs_core.server.agreement import Agreements
 from sfs_core.server.desired import Package, ServicePlan, with_package
 from sfs_core.server.handshake import Patience
 from sfs_core.server.keys import check_keys
-from sfs_core.server.loading import check_model, open_model
+from sfs_core.server.loading import check_looks_up, check_model, open_model
 from sfs_core.server.orders import Order, Outcome, ServiceStatus, VersionStatus
 from sfs_core.server.served import ServedModel, ServedModels
 
@@ -184,15 +184,11 @@ class ModelVersions:
         checked = await loop.run_in_executor(None, check_model, self._loaded, service, self._pool, self._metrics)
         await loop.run_in_executor(None, check_keys, self._loaded.config.party, checked.graph)
         model = await loop.run_in_executor(None, open_model, self._loaded, service, checked, self._pool, self._metrics)
-        source = model.executor.features.source
-        if source is not None and source.row_count >= 0 and self._loaded.config.bulk_scoring is None:
+        try:
+            check_looks_up(self._loaded, service, model.executor.features.source)
+        except ConfigError:
             await self._close(model)
-            raise ConfigError(
-                "the feature source gives rows in their order, whatever ids are asked for: it is for bulk scoring only",
-                code=ErrorCode.LOGIC_ERROR,
-                where=service.where("features"),
-                hint="sfs bulk here, sfs serve --bulk-requester at the others; to look rows up by id there is `csv`",
-            )
+            raise
         return model
 
     def _announce(self, service: str) -> None:

@@ -11,6 +11,7 @@ from sfs_core import ConfigError, ErrorCode
 from sfs_core.cli.bulk import score
 from sfs_core.config.loader import load
 from sfs_core.server.app import Server
+from tests.cli.sfs import sfs_here
 from tests.support.clusters import linear_files
 from tests.support.in_process import serving_here
 from tests.support.same_scores import TwoParties, columns_of
@@ -47,3 +48,5 @@ def test_a_server_for_look_ups_does_not_start_with_it(tmp_path):
         pass
     assert caught.value.code == ErrorCode.LOGIC_ERROR
     assert "bob.json:" in caught.value.where
+    told = sfs_here("check", "--connect", files.paths["bob"])  # which may be a config for `sfs bulk`
+    assert (told.returncode, "for bulk scoring only; a server would not start with it" in told.stderr) == (0, True)
