@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from sfs_core.config.document import text_of
-from sfs_core.config.loader import read_config
+from sfs_core.config.loader import admin_socket
 from sfs_core.errors import ConfigError, ErrorCode, SfsError
 from sfs_core.server.admin import AdminCommand, AdminReply, Level
 from sfs_core.server.orders import VersionStatus
@@ -111,14 +111,13 @@ def log_level(config: Path, room: str, level: Any) -> None:
 
 
 def _ask(config: Path, asked: AdminCommand) -> AdminReply:
-    file = read_config(config)
-    if file.config.admin is None:
+    path = admin_socket(config)
+    if path is None:
         raise ConfigError(
             "the config names no admin.socket",
             where=str(config),
             hint="add `admin: {socket: run/admin.sock}` to it, and start the server again",
         )
-    path = file.base_directory / file.config.admin.socket
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(path))

@@ -11,12 +11,12 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from sfs_core.config.callers import AuthenticatorChoice
 from sfs_core.config.document import Node, plain, read_document
-from sfs_core.config.explained import explained, model_at, nearest
+from sfs_core.config.explained import explained, model_at, nearest, place_of
 from sfs_core.config.kuscia import is_kuscia, native_from_kuscia
 from sfs_core.config.loaded import ConfigFile, LoadedFeatureSource, LoadedOperators, LoadedService
 from sfs_core.config.problems import Place, Problems, path_text
 from sfs_core.config.reference import is_reference, native_from_reference
-from sfs_core.config.schema import Plugins, ServerConfig
+from sfs_core.config.schema import Admin, Plugins, ServerConfig
 from sfs_core.config.service import ModelChoice, Service
 from sfs_core.config.source_choice import SourceChoice
 from sfs_core.config.tls_checks import tls_problems, tls_warnings
@@ -76,6 +76,16 @@ class Draft:
         """The file with what it says."""
         config = config.model_copy(update={"cache": self.base_directory / config.cache})
         return ConfigFile(self.path, config, self.base_directory, self.warnings, self.tree)
+
+    def admin_socket(self) -> Path | None:
+        """Where the server listens for commands; None where it does not. Only what is wrong with that is a problem."""
+        admin = self._at(("admin",))
+        self.problems.keep("admin.socket")
+        if admin is None:
+            return None
+        said = {"socket": admin["socket"]} if isinstance(admin, Mapping) and "socket" in admin else admin
+        found = self._validated(Admin, said, ("admin",))
+        return self.base_directory / found.socket if found else None
 
     def check_tls(self, config: ServerConfig) -> None:
         """Whether certificates and keys can be used, and fit what is said of the parties."""
@@ -196,7 +206,7 @@ class Draft:
             return model.model_validate(value)
         except ValidationError as error:
             for each in error.errors(include_url=False, include_input=False):
-                inside = tuple(step for step in each["loc"] if step != "[key]")
+                inside = place_of(each)
                 place = (*at, *inside)
                 if each["type"] == "extra_forbidden":
                     self._add(place, "there is no such option", self._nearest(model, inside, place))

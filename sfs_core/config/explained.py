@@ -8,11 +8,30 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import PydanticCustomError
 
 from sfs_core.config.problems import Place
 from sfs_core.sdk.context import types_in
 
-__all__ = ["explained", "model_at", "nearest"]
+__all__ = ["explained", "model_at", "nearest", "place_of", "wrong_at"]
+
+
+def wrong_at(place: Place, message: str) -> PydanticCustomError:
+    """What a validator raises that looks at several options of the whole config: only one of them is wrong.
+
+    Args:
+        place: that option's, from the root.
+        message: never quotes a secret.
+    """
+    return PydanticCustomError("wrong_at", "{message}", {"message": message, "place": place})
+
+
+def place_of(error: Any) -> Place:
+    """Where an error is, from the root of what was validated."""
+    if error["type"] == "wrong_at":
+        place: Place = error["ctx"]["place"]
+        return place
+    return tuple(step for step in error["loc"] if step != "[key]")
 
 
 def explained(error: Any) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from sfs_core.config.loaded import ConfigFile, LoadedConfig, LoadedService
 from sfs_core.config.problems import Problems
 from sfs_core.host.registry import Registry
 
-__all__ = ["load", "load_service", "read_config"]
+__all__ = ["admin_socket", "load", "load_service", "read_config"]
 
 
 def read_config(path: Path, *, bulk_requester: str | None = None, kuscia: bool = False) -> ConfigFile:
@@ -70,6 +70,21 @@ def load(
         tuple(filter(None, administrators)),
         operators,
     )
+
+
+def admin_socket(path: Path) -> Path | None:
+    """Where a config's server listens for `sfs admin`; None where the config names no place.
+
+    Everything else that the config says may be wrong: variables that it asks for may be the server's alone.
+
+    Raises:
+        ConfigError: the file cannot be read, or what it says of the socket is wrong.
+    """
+    draft = Draft.of_file(path, None, kuscia=False)
+    socket = draft.admin_socket()
+    if draft.problems:
+        raise draft.problems.error()
+    return socket
 
 
 def load_service(loaded: LoadedConfig, text: str, name: str) -> LoadedService:

@@ -57,6 +57,10 @@ class Problems:
             self._hidden[text] = instead
             self._hidden[repr(text)[1:-1]] = instead
 
+    def keep(self, where: str) -> None:
+        """Forget all problems but those at a place, or of what it is inside of."""
+        self._found = {each: self._found[each] for each in _outwards(where) if each in self._found}
+
     def redacted(self, text: str) -> str:
         """The text without anything hidden."""
         if not self._hidden:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from sfs_core.config.callers import AuthenticatorChoice, Callers
+from sfs_core.config.explained import wrong_at
 from sfs_core.config.network import Limits, Link, Listen, Peer
 from sfs_core.config.option_types import FilePath, Id, Port
 from sfs_core.config.service import Service
@@ -147,20 +148,23 @@ class ServerConfig(PluginConfig):
     def _with_this_party(cls, parties: dict[str, Peer], info: ValidationInfo) -> dict[str, Peer]:
         party = info.data.get("party")  # absent where it is wrong itself
         if party is not None and party not in parties:
-            raise ValueError(f"party {party!r} is not among parties ({', '.join(parties)})")
+            raise wrong_at(("party",), f"{party!r} is not among parties ({', '.join(parties)})")
         return parties
 
     @model_validator(mode="after")
     def _consistent(self) -> ServerConfig:
         if self.bulk_scoring and self.bulk_scoring.requester not in self.parties:
-            raise ValueError(f"bulk_scoring.requester is not among parties ({', '.join(self.parties)})")
-        if self.bulk_scoring and any(service.features and service.features.cache for service in self.services):
-            raise ValueError("bulk scoring takes rows in their order: features.cache cannot be used with it")
+            raise wrong_at(("bulk_scoring", "requester"), f"it is not among parties ({', '.join(self.parties)})")
         if self.bulk_scoring and self.workers > 1:
-            raise ValueError("bulk scoring takes one process: workers cannot be used with it")
-        names = [service.service for service in self.services]
-        if len(set(names)) != len(names):
-            raise ValueError("two services have the same id")
+            raise wrong_at(("workers",), "bulk scoring takes one process")
+        names: set[str] = set()
+        for i, service in enumerate(self.services):
+            at = ("services", i)
+            if self.bulk_scoring and service.features and service.features.cache:
+                raise wrong_at((*at, "features", "cache"), "bulk scoring takes rows in their order, without a cache")
+            if service.service in names:
+                raise wrong_at((*at, "service"), "another service has the same id")
+            names.add(service.service)
         return self
 
     def identity_names(self, party: str) -> frozenset[str]:

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from sfs_core.config.explained import nearest
 from sfs_core.config.option_types import Bytes, FilePath, Seconds
 from sfs_core.sdk.context import PluginConfig
 
-__all__ = ["Logging", "Tracing"]
+__all__ = ["ROOMS", "Logging", "Tracing", "checked_room"]
 
 Level = Literal["debug", "info", "warning", "error"]
+ROOMS: Final = (
+    *("access", "admin", "audit", "bulk", "callers", "cli", "execute", "features", "handshake", "link", "load"),
+    *("predict", "ready", "reload", "server", "slow", "source", "spi", "tls", "workers"),
+)
+"""The parts of the server that log; `source` has one for each service, `source.<service>`."""
+
+
+def checked_room(name: str) -> str:
+    """The name of a part of the server.
+
+    Raises:
+        ValueError: nothing logs under it.
+    """
+    if name not in ROOMS and not name.startswith("source."):
+        raise ValueError(f"nothing logs under this name; {nearest(name, ROOMS, ())}")
+    return name
 
 
 class _RotatedFile(PluginConfig):
@@ -30,7 +47,7 @@ class Logging(_RotatedFile):
 
     level: Level = "info"
     """How much is logged."""
-    rooms: dict[str, Level] = Field(default={})
+    rooms: dict[Annotated[str, AfterValidator(checked_room)], Level] = Field(default={})
     """Other levels for parts of the server: `link`, `predict`, `source.<service>`, …"""
     format: Literal["text", "json"] = "text"
     """Lines for people, as the reference writes them, or one JSON object per line."""

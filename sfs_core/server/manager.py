@@ -14,6 +14,7 @@ from copy import deepcopy
 
 from sfs_core.config.loaded import LoadedConfig
 from sfs_core.config.loader import load_service
+from sfs_core.config.telemetry import checked_room
 from sfs_core.errors import ErrorCode, RequestError, SfsError
 from sfs_core.server.desired import Change, Desired, Package, StateFile, package_of
 from sfs_core.server.orders import Managed, Order, Outcome, ProcessGoneError, ServiceStatus, VersionStatus
@@ -216,7 +217,15 @@ class Manager:
 
         Returns:
             The levels that are set, by room.
+
+        Raises:
+            RequestError: there is no such room.
         """
+        for room in filter(None, levels):
+            try:
+                checked_room(room)
+            except ValueError as error:
+                raise RequestError(str(error), code=ErrorCode.NOT_FOUND) from None
         told = await self._tell(Order("log_levels", levels=levels))
         return told[0].levels if told else {}
 

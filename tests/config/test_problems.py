@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sfs_core.config.loader import load, read_config
+from sfs_core.config.loader import admin_socket, load, read_config
 from sfs_core.errors import ConfigError, ErrorCode
 
 from .conftest import NATIVE, REFERENCE, Write
@@ -24,7 +24,7 @@ def problems_of(path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("party: alice", "party: carol", "4 parties: party 'carol' is not among parties (alice, bob)"),
+        ("party: alice", "party: carol", "2 party: 'carol' is not among parties (alice, bob)"),
         ("party: alice\n", "", "1 party: is missing"),
         (
             "party: alice",
@@ -92,7 +92,17 @@ def problems_of(path: Path) -> list[str]:
         (
             "party: alice",
             "party: alice\nbulk_scoring: {requester: eve}",
-            "1: bulk_scoring.requester is not among parties",
+            "3 bulk_scoring.requester: it is not among parties (alice, bob)",
+        ),
+        (
+            "party: alice",
+            "party: alice\nbulk_scoring: {requester: bob}\nworkers: 2",
+            "4 workers: bulk scoring takes one process",
+        ),
+        (
+            "party: alice",
+            "party: alice\nlogging: {rooms: {lnik: debug}}",
+            "3 logging.rooms.lnik: nothing logs under this name; did you mean 'link'?",
         ),
         ("party: alice", "party: alice\nplugins: {deny: sfs-*}", "3 plugins.deny: a list is expected"),
         ("features:", "features:\n  mapping: {a: x, b: x}", "8 features.mapping: several source names stand for x"),
@@ -190,8 +200,22 @@ def test_several_services_are_told_apart(write: Write) -> None:
     told = problems_of(write(head + services.replace("service: b", "service: b\n    sorce: 1")))
     assert told == ["11 services[1].sorce: there is no such option (hint: known: service, model, features)"]
     assert problems_of(write(head + services.replace("service: b", "service: a"))) == [
-        "1: two services have the same id"
+        "10 services[1].service: another service has the same id"
     ]
+
+
+def test_only_the_socket_is_read_to_find_a_server(write: Write, tmp_path: Path) -> None:
+    others_problems = NATIVE.replace("demo", "${env:NO_SUCH}").replace("9110", "none")
+    assert admin_socket(write(others_problems)) is None
+    assert (
+        admin_socket(write(others_problems + "admin: {socket: run/alice.sock, http: 1}\n"))
+        == tmp_path / "run/alice.sock"
+    )
+    for wrong, told in (("{socket: '${env:NONE}'}", "'NONE' is not set"), ("{state: a}", "admin.socket: is missing")):
+        with pytest.raises(ConfigError) as caught:
+            admin_socket(write(others_problems + f"admin: {wrong}\n"))
+        assert len(caught.value.problems) == 1
+        assert told in caught.value.problems[0]
 
 
 # ------------------------------------------------------------------------------------------------ secrets

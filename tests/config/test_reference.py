@@ -220,7 +220,7 @@ def test_model_sources(model: dict[str, Any], expected: dict[str, Any], write: W
         ("modelConf.sourceType", "ST_FLIE", "modelConf.sourceType: one of INVALID_SOURCE_TYPE, ST_FILE"),
         ("modelConf.sourceType", "ST_OSS", "modelConf.ossSourceMeta: is missing"),
         ("modelConf.sourceSha256", "abc", "modelConf.sourceSha256: a text of the form"),
-        ("clusterConf.selfId", "carol", "clusterConf.parties: party 'carol' is not among parties (alice, bob)"),
+        ("clusterConf.selfId", "carol", "clusterConf.selfId: 'carol' is not among parties (alice, bob)"),
         ("clusterConf.parties", {}, "clusterConf.parties: a list is expected"),
         ("clusterConf.parties", [None], "clusterConf.parties[0]: an object is expected"),
         ("clusterConf.parties", [{"id": "bob"}], "clusterConf.parties[0].address: is missing"),

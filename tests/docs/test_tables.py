@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from sfs_core.config.telemetry import ROOMS
 from sfs_core.errors import ErrorCode
 from sfs_core.link.rpc import RpcCode
 
@@ -36,5 +37,5 @@ def test_every_room_of_the_log_is_named() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     code = "\n".join(path.read_text() for path in (ROOT / "sfs_core").rglob("*.py"))
     rooms = set(re.findall(r'getLogger\("sfs\.([a-z]+)"\)', code)) - {"source"}
-    assert rooms
+    assert rooms | {"source"} == set(ROOMS)
     assert [room for room in sorted(rooms) if f"`{room}`" not in page] == []

@@ -121,6 +121,7 @@ def test_what_is_wrong_with_a_command_is_told_over_http(files: ClusterFiles, par
     assert over_http(files, "unload", service="none").status == 404
     assert over_http(files, "unload", nothing="none").status == 400
     assert over_http(files, "log-level", room="link", level="loud").status == 400
+    assert over_http(files, "log-level", room="lnik", level="debug").status == 404
     assert over_http(files, "explode").status == 404
     wrong = over_http(files, "load", definition=definition(files, "alice", model={"source": {"name": "lokal"}}))
     assert wrong.status == 400
