@@ -53,15 +53,23 @@ def test_an_environment_that_is_up_to_date_is_left_alone(
 def test_without_uv_pip_installs(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
 
-    def run(*command: object, environment: dict[str, str] | None = None) -> int:
+    def succeeds(*command: object, environment: dict[str, str] | None = None) -> bool:
         commands.append([str(word) for word in command])
-        return 1 if command[-1] == "uv" else 0
+        return command[-1] != "uv"
 
-    monkeypatch.setattr(dev, "run", run)
+    monkeypatch.setattr(dev, "succeeds", succeeds)
     assert not dev.install_with_uv()
     assert dev.install_with_pip()
     assert all(command[1:4] == ["-m", "pip", "install"] for command in commands)
     assert sum(word == "--editable" for word in commands[-1]) == len(dev.PLUGINS) + 1
+
+
+def test_installers_are_heard_only_where_they_fail(dev: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    told = "import os, sys; print('a list'); print('a warning', file=sys.stderr); sys.exit(int(os.environ['CODE']))"
+    assert dev.succeeds(sys.executable, "-c", told, environment={"CODE": "0"})
+    assert capfd.readouterr() == ("", "")
+    assert not dev.succeeds(sys.executable, "-c", told, environment={"CODE": "1"})
+    assert capfd.readouterr().err == "a list\na warning\n"
 
 
 def test_pip_s_indexes_hold_for_uv(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
