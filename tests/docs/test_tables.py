@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,6 +33,19 @@ def test_every_code_has_a_row() -> None:
 def test_links_lead_somewhere(page) -> None:  # type: ignore[no-untyped-def]
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def json_blocks() -> Iterator[object]:
+    for page in [*ROOT.glob("docs/*.md"), *ROOT.glob("plugins/**/README.md"), *ROOT.glob("examples/**/README.md")]:
+        for i, block in enumerate(re.findall(r"^```json\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)):
+            yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{i}")
+
+
+@pytest.mark.parametrize("block", list(json_blocks()))
+def test_json_of_documents_is_json(block: str) -> None:
+    while block:  # one value after another
+        _, end = json.JSONDecoder().raw_decode(block)
+        block = block[end:].lstrip()
 
 
 def test_every_room_of_the_log_is_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import yaml
 
 from tests.support.clusters import ClusterFiles, linear_files
 from tests.support.processes import running
@@ -56,9 +58,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_installed_plugin_is_picked_in_a_config_and_serves(
     files: ClusterFiles, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"id": i, "age": age} for i, age in zip(IDS, COLUMNS["alice"]["age"], strict=True)]
-    (tmp_path / "alice.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    select(files, "alice", name="jsonl", path="alice.jsonl")
+    shown = dict(
+        re.findall(r"^```(yaml|json)\n(.*?)^```", (EXAMPLE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    )
+    source, row = yaml.safe_load(shown["yaml"])["features"]["source"], json.loads(shown["json"])
+    rows = [row | {"id": i, "age": age} for i, age in zip(IDS, COLUMNS["alice"]["age"], strict=True)]
+    (tmp_path / source["path"]).write_text("\n".join(map(json.dumps, rows)) + "\n")
+    select(files, "alice", **source)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]))
     assert_serves(files)
 
