@@ -38,7 +38,7 @@ async def connect(
                 protocol, address.host, address.port, ssl=context, server_hostname=name
             )
         if tls is not None and tls.identities is not None:
-            _check_identity(party, transport, tls.identities)
+            _check_identity(party, address, transport, tls.identities)
         return made
     except TimeoutError:
         text = f"did not accept a connection within {seconds:g} s"
@@ -54,10 +54,10 @@ async def connect(
         text = "closed the connection at once" + ("; does it serve TLS there?" if tls else "")
     except OSError as error:
         text = f"cannot be reached: {error.strerror or type(error).__name__}"
-    raise TransportError(f"peer {party!r} {text}", kind)
+    raise TransportError(f"peer {party!r} {text}", kind, f"at {address.authority}")
 
 
-def _check_identity(party: str, transport: asyncio.Transport, identities: frozenset[str]) -> None:
+def _check_identity(party: str, address: Address, transport: asyncio.Transport, identities: frozenset[str]) -> None:
     """A certificate of the right authority may be another party's."""
     names = certificate_names(transport.get_extra_info("peercert") or {})
     if not names & identities:
@@ -66,7 +66,7 @@ def _check_identity(party: str, transport: asyncio.Transport, identities: frozen
             f"peer {party!r} is refused: its certificate is made out to {_listed(names)}, "
             f"and not to {' or '.join(sorted(identities))}"
         )
-        raise TransportError(text, FailureKind.UNTRUSTED)
+        raise TransportError(text, FailureKind.UNTRUSTED, f"at {address.authority}")
 
 
 def _listed(names: frozenset[str]) -> str:

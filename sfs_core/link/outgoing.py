@@ -29,10 +29,11 @@ class TransportError(PeerError):
     Args:
         message: names the peer.
         kind: what that says about the call.
+        detail: the address that was tried, for this party's own log.
     """
 
-    def __init__(self, message: str, kind: FailureKind) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, kind: FailureKind, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
         self.kind = kind
 
 

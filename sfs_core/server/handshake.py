@@ -103,7 +103,8 @@ async def _ask(
                     party=name,
                     hint=_hint(error),
                 ) from None
-            logger.info("%s: waiting for %s: %s", service, name, error.message)
+            at = f" ({error.detail})" if error.detail else ""
+            logger.info("%s: waiting for %s: %s%s", service, name, error.message, at)
             await asyncio.sleep(wait)
             wait = min(2 * wait, patience.interval, LONGEST_INTERVAL)
         else:
@@ -115,4 +116,5 @@ async def _ask(
 def _hint(error: PeerError) -> str:
     if isinstance(error, TransportError) and error.kind is FailureKind.UNTRUSTED:
         return "do `ca_file` here and the certificate there come from one authority, and is that made out to the party?"
-    return "is it running, and is its address right?"
+    asked = f" It was asked {error.detail}." if error.detail else ""
+    return f"is it running, and is its address right?{asked}"

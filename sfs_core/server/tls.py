@@ -123,4 +123,4 @@ def unprotected(config: ServerConfig, ports: Sequence[str]) -> Iterator[str]:
         yield "the admin port has no TLS: what administrators send can be read and changed on the way"
     plain = [party for party in config.parties if party != config.party and config.tls_with(party) is None]
     if plain:
-        yield f"{', '.join(plain)} are called without TLS: whoever answers at their addresses is believed"
+        yield f"calls to {', '.join(plain)} are without TLS: whoever answers there is believed"
