@@ -23,6 +23,7 @@ from sfs_core.errors import ErrorCode, PeerError, SfsError
 __all__ = ["command"]
 
 _ROWS_PER_REQUEST = 1000
+_NOT_SERVED = re.compile(r"HTTP status 404|UNIMPLEMENTED|code 100[12]")
 _UNKNOWN_CALLER = re.compile(r"HTTP status 401|UNAUTHENTICATED|code 1004")
 
 
@@ -101,6 +102,8 @@ def _hint(error: UnavailableError) -> str:
         return "see --ca-file, --certificate-file and --server-name"
     if _UNKNOWN_CALLER.search(error.message):
         return "see --api-key-file and --token-file"
+    if "refused the call" in error.message and not _NOT_SERVED.search(error.message):
+        return ""  # the server said why
     return "is it the service port of a server?" if error.may_have_run else "is the server running? (sfs serve)"
 
 

@@ -109,8 +109,16 @@ def test_a_server_that_hangs_and_one_that_is_none(files: ClusterFiles) -> None:
     assert "is no address of a server" in result.stderr
 
 
-@pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"])
-def test_a_server_of_another_kind(answer: bytes) -> None:
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (b"garbage\r\n\r\n", "hint: is it the service port of a server?"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hint: is it the service port of a server?"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "hint: is it the service port of a server?"),
+        (b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 9\r\n\r\ntomorrow!", "HTTP status 429: tomorrow!"),
+    ],
+)
+def test_what_to_do_follows_from_what_answered(answer: bytes, hint: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         result = pool.submit(sfs_here, "predict", url, "--service", "x", "--party", "alice", "r1")
@@ -119,4 +127,4 @@ def test_a_server_of_another_kind(answer: bytes) -> None:
             connection.recv(1 << 16)
             connection.sendall(answer)
         assert result.result().returncode == 1
-        assert "is it the service port of a server?" in result.result().stderr
+        assert result.result().stderr.endswith(f"{hint}\n")
