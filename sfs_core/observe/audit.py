@@ -170,16 +170,19 @@ class AuditLog:
         if not data:
             return
         try:
-            written = os.write(self._file, data)
+            while data:  # a disk that fills up takes some of it, and says why when it is given the rest
+                data = data[os.write(self._file, data) :]
         except OSError as error:
             if not self.failed:
-                logger.warning("the audit log cannot be written: %s; callers are refused until it can", error.strerror)
+                logger.error("the audit log cannot be written: %s; callers are refused until it can", error.strerror)
             self.failed = True
             self._pending = [data]
             return
-        self._pending = [data[written:]] if written < len(data) else []
-        self.failed = bool(self._pending)
-        if not self.failed and os.fstat(self._file).st_size >= self._max_bytes:
+        self._pending = []
+        if self.failed:
+            logger.info("the audit log is written again")
+        self.failed = False
+        if os.fstat(self._file).st_size >= self._max_bytes:
             self._rename()
 
     def try_again(self) -> bool:

@@ -273,6 +273,7 @@ class Server:
         await self._communication.set_serving(True)
         if self._config.callers is not None:
             self._gate = await asyncio.get_running_loop().run_in_executor(None, open_gate, self._loaded)
+            self.readiness.can_record = self._gate.can_record
         timeout = self._config.limits.timeout
         predict = PredictHandler(
             self.party, self._models, self._observers(), self._tracer, self._gate, timeout, self._metrics

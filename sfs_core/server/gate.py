@@ -106,6 +106,10 @@ class Gate:
         self._usages: dict[str, _Usage] = {}
         self._rows_before = audit.rows_by_caller(clock() // DAY * DAY) if audit else {}
 
+    def can_record(self) -> bool:
+        """Whether requests can be written down, where that is asked for; what could not be is tried again."""
+        return self._audit is None or not self._audit.failed or self._audit.try_again()
+
     def admit(self, info: CallInfo) -> Visit:
         """Let a call in before it is read.
 
@@ -114,7 +118,7 @@ class Gate:
                 down.
         """
         caller = authenticated(self._authenticators, info)
-        if self._audit is not None and self._audit.failed and not self._audit.try_again():
+        if not self.can_record():
             raise RefusalError(RpcCode.LIMIT, "requests cannot be written down at the moment", 5.0, reason="audit_log")
         usage = self._usages.get(caller.name) or self._new_usage(caller.name)
         limits = usage.limits

@@ -33,10 +33,12 @@ class Readiness:
         models: what is served, at any moment.
 
     Attributes:
+        can_record: whether requests can be written down, without which they are refused.
         others: of a worker: the numbers of all workers that do not answer predictions, once that is known.
     """
 
     def __init__(self, party: str, models: ServedModels) -> None:
+        self.can_record: Callable[[], bool] = lambda: True
         self.others: list[int] | None = None
         self._party = party
         self._models = models
@@ -114,7 +116,7 @@ class Readiness:
     def is_ready(self, service: str) -> bool:
         """Whether predictions of a service are answered, as far as this party knows."""
         model = self._models[service]
-        return self._open and model.predictor is not None and service not in self._failing
+        return self._open and model.predictor is not None and service not in self._failing and self.can_record()
 
     @property
     def _open(self) -> bool:
@@ -132,7 +134,8 @@ class Readiness:
         unready = {service: model.preparation for service, model in self._models.items() if model.predictor is None}
         waiting = sorted(service for service, preparation in unready.items() if preparation is None)
         failing = sorted(self._failing.keys() & self._models.keys())
-        ready = bool(self._models) and self._open and not (unready or failing)
+        recorded = self.can_record()
+        ready = bool(self._models) and self._open and recorded and not (unready or failing)
         body: dict[str, Any] = {
             "ready": ready,
             "services": sorted(self._models),
@@ -141,6 +144,8 @@ class Readiness:
             "starting": not self._answering,
             "stopping": self._retiring,
         }
+        if not recorded:
+            body["failing_audit_log"] = True
         preparing = {service: _told(preparation) for service, preparation in unready.items() if preparation}
         if preparing:
             body["preparing"] = preparing

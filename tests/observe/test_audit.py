@@ -138,19 +138,29 @@ async def test_lines_of_one_turn_are_written_at_once(path: Path, monkeypatch: py
     assert verify([path], KEY).lines == 10
 
 
-def test_what_cannot_be_written_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_waits(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     log = AuditLog(path, KEY, 1 << 20)
-    write_ = os.write
+    write_, room = os.write, 7
 
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
+    def filling_up(file: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(28, "No space left on device")
+        taken = write_(file, data[:room])
+        room -= taken
+        return taken
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "write", filling_up)
     log.write({"time": time.time(), "caller": "shop", "rows": 1})
     log.flush()
     assert log.failed
     assert not log.try_again()
-    monkeypatch.setattr(os, "write", lambda file, data: write_(file, data[:7]))
+    assert [record.message for record in caplog.records] == [
+        "the audit log cannot be written: No space left on device; callers are refused until it can"
+    ]
+    room = 7
     assert not log.try_again()
     monkeypatch.setattr(os, "write", write_)
     assert log.try_again()

@@ -256,12 +256,15 @@ async def test_what_is_missing_is_named() -> None:
     watch.stop()
 
 
-def test_nobody_is_sent_to_ports_that_are_not_open_yet() -> None:
+def test_nobody_is_sent_to_who_does_not_answer_yet_or_cannot_write_requests_down() -> None:
     watch = Readiness("alice", models(none=None))
     status, _, body = watch.page()
     assert (status, json.loads(body)["starting"], watch.is_ready("none")) == (503, True, False)
     watch.answer()
     assert (watch.page()[0], watch.is_ready("none")) == (200, True)
+    watch.can_record = lambda: False
+    status, _, body = watch.page()
+    assert (status, json.loads(body)["failing_audit_log"], watch.is_ready("none")) == (503, True, False)
     watch.stop()
 
 

@@ -268,7 +268,9 @@ def test_a_peer_that_never_comes(start: Start, files: ClusterFiles) -> None:
     log = ended(start(files, "alice")["alice"], 60)
     assert "bob" in log
     assert "did not answer the handshake for 0.6 s" in log
-    assert f"is it running, and is its address right? It was asked at {files.configs['alice']['parties']['bob']}." in log
+    assert (
+        f"is it running, and is its address right? It was asked at {files.configs['alice']['parties']['bob']}." in log
+    )
     assert time.monotonic() - began > 0.6
 
 
