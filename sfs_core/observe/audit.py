@@ -174,7 +174,7 @@ class AuditLog:
                 data = data[os.write(self._file, data) :]
         except OSError as error:
             if not self.failed:
-                logger.error("the audit log cannot be written: %s; callers are refused until it can", error.strerror)
+                logger.warning("the audit log cannot be written: %s; callers are refused until it can", error.strerror)
             self.failed = True
             self._pending = [data]
             return
