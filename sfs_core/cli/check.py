@@ -84,6 +84,8 @@ def _warn_of(check: Callable[[], None], loaded: LoadedConfig, service: LoadedSer
 
 
 def _place(error: SfsError, loaded: LoadedConfig, service: LoadedService) -> None:
+    if error.where.startswith(f"{loaded.file.path}:"):
+        return
     named = f"service {service.config.service}"
     inside = error.where.removeprefix(named).removeprefix(", ")
     error.where = f"{loaded.file.path} {named}" + f", {inside}" * bool(inside)

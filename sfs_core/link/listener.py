@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Final
@@ -95,9 +96,10 @@ class Listener:
             )
             if self._tls is not None:
                 self._acceptor = self._accept_tls(self._server, self._tls)
-        except OSError as error:
+        except OSError as error:  # whose own text repeats the address
+            reason = os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
             raise ConfigError(
-                f"the {self._name} port cannot listen on {host}:{port}: {error.strerror or type(error).__name__}",
+                f"the {self._name} port cannot listen on {host}:{port}: {reason}",
                 code=ErrorCode.IO_ERROR,
                 hint="choose a free port and an address of this machine",
             ) from None

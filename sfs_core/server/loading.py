@@ -68,14 +68,15 @@ def check_model(
     config = loaded.config
     with placed(service.where("model", "source"), "the model source cannot be made"):
         source = service.model_source(service.model_options, _context(loaded, service))
-    package = fetch_package(
-        source,
-        service.config.model.source.path,
-        cache=config.cache,
-        service=service.config.service,
-        sha256=service.config.model.sha256,
-        progress=_LoggedProgress(service.config.service),
-    )
+    with placed(service.where("model", "source"), "the package cannot be fetched"):
+        package = fetch_package(
+            source,
+            service.config.model.source.path,
+            cache=config.cache,
+            service=service.config.service,
+            sha256=service.config.model.sha256,
+            progress=_LoggedProgress(service.config.service),
+        )
     model = read_package(package, name=_package_name(service))
     checked = check_graph(model.graph, loaded.registry.operator, loaded.operator_options)
     check_cluster(checked, list(config.parties))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ def test_a_package_that_cannot_be_read_is_told_by_its_place(files: ClusterFiles)
     result = sfs_here("check", files.write("alice"))
     assert result.returncode == 1
     assert "model.source.path (alice-linear.tar.gz): the package cannot be read" in result.stderr
+    (files.folder / "alice-linear.tar.gz").unlink()
+    result = sfs_here("check", files.paths["alice"])
+    assert re.search(r"alice\.json:\d+ model\.source, .*alice-linear\.tar\.gz: there is no", result.stderr)
 
 
 def test_the_reference_s_json(files: ClusterFiles, tmp_path: Path) -> None:
