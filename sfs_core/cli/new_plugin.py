@@ -21,6 +21,11 @@ _SUFFIXES: Final = {
     "model-source": "Source",
     "operator": "",
 }
+_UNTYPED_PYARROW: Final = """
+[[tool.mypy.overrides]]
+module = "pyarrow.*"
+ignore_missing_imports = true
+"""
 
 
 @click.command("new")
@@ -55,6 +60,7 @@ def command(kind: str, name: str, folder: Path) -> None:
         "hook": template.hook,
         "summary": template.summary,
         "libraries": "".join(f', "{library}"' for library in template.libraries),
+        "untyped": _UNTYPED_PYARROW if any(each.startswith("pyarrow") for each in template.libraries) else "",
     }
     try:
         target.mkdir(parents=True)
