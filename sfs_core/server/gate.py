@@ -195,6 +195,7 @@ def authenticated(authenticators: Sequence[Authenticator], info: CallInfo) -> Ca
 
     Raises:
         RefusalError: the caller is not known.
+        PluginError: an authenticator breaks its contract.
     """
     credentials = Credentials(info.headers, info.names or NOBODY)
     for authenticator in authenticators:
@@ -205,8 +206,11 @@ def authenticated(authenticators: Sequence[Authenticator], info: CallInfo) -> Ca
             raise RefusalError(RpcCode.AUTHENTICATION, error.message) from None
         except (SystemExit, KeyboardInterrupt) as error:  # raised by a library, no reason to end the server
             raise PluginError(f"{type(authenticator).__name__}.authenticate tried to end the process") from error
-        if caller is not None:
+        if isinstance(caller, Caller):
             return caller
+        if caller is not None:
+            kind, returned = type(authenticator).__name__, type(caller).__name__
+            raise PluginError(f"{kind}.authenticate returned {returned}, not a Caller or None")
     raise RefusalError(RpcCode.AUTHENTICATION, "this server answers known callers only, and no credentials came")
 
 

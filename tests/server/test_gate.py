@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from sfs_core import AuthenticationError, Authenticator, AuthenticatorContext, Caller, Credentials, PluginConfig
+from sfs_core import (
+    AuthenticationError,
+    Authenticator,
+    AuthenticatorContext,
+    Caller,
+    Credentials,
+    PluginConfig,
+    PluginError,
+)
 from sfs_core.config.callers import Callers
 from sfs_core.link.refusal import RefusalError
 from sfs_core.link.rpc import CallInfo, Encoding, RpcCode
@@ -41,6 +49,12 @@ def refused(function: Any, *arguments: Any) -> RefusalError:
 def test_who_is_not_known_is_refused() -> None:
     assert refused(gate().admit, info("")).code is RpcCode.AUTHENTICATION
     assert refused(gate().admit, info("nobody")).text == "nobody is nobody"
+
+
+def test_an_authenticator_that_returns_no_caller_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Names, "authenticate", lambda self, credentials: credentials.headers["name"])
+    with pytest.raises(PluginError, match=r"Names\.authenticate returned str, not a Caller or None"):
+        gate().admit(info("shop"))
 
 
 def test_requests_under_way_are_counted_by_caller() -> None:
