@@ -47,7 +47,8 @@ def serving(answer: Callable[[Any], Answer]) -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet
+        disable_nagle_algorithm = True  # or long answers would wait for an acknowledgement
+        wbufsize = -1
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
