@@ -37,7 +37,7 @@ class BaiduStdChannel(Channel):
         retry: RetryPolicy,
         tls: ChannelTls | None = None,
     ) -> None:
-        super().__init__(party, retry)
+        super().__init__(party, retry, address)
         self._tls = tls
         self._address = address
         self._connect_timeout = connect_timeout

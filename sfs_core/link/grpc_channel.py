@@ -48,7 +48,7 @@ class GrpcChannel(Channel):
         retry: RetryPolicy,
         tls: ChannelTls | None = None,
     ) -> None:
-        super().__init__(party, retry)
+        super().__init__(party, retry, address)
         self._tls = tls
         self._used = False
         self._address = address

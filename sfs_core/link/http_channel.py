@@ -59,7 +59,7 @@ class HttpChannel(Channel):
         retry: RetryPolicy,
         tls: ChannelTls | None = None,
     ) -> None:
-        super().__init__(party, retry)
+        super().__init__(party, retry, address)
         self.tls = tls
         self._address = address
         self._encoding = encoding

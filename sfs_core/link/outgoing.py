@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from sfs_core.config.address import Address
 from sfs_core.errors import PeerError, SfsError
 from sfs_core.link.retry import FailureKind, RetryPolicy
 
@@ -110,10 +111,12 @@ class Channel(ABC):
     Args:
         party: the peer's id, named in errors.
         retry: what to try again.
+        address: where it is, told in this party's log; None of a peer at several.
     """
 
-    def __init__(self, party: str, retry: RetryPolicy) -> None:
+    def __init__(self, party: str, retry: RetryPolicy, address: Address | None = None) -> None:
         self.party = party
+        self._at = f"at {address.authority}" if address else ""
         self._retry = retry
         self._most_retries_left = max(RETRIES_AT_ONCE, retry.retries)
         self._retries_left = self._most_retries_left
@@ -237,4 +240,4 @@ class Channel(ABC):
 
     def _error(self, text: str, kind: FailureKind) -> TransportError:
         """`text` follows the peer's name."""
-        return TransportError(f"peer {self.party!r} {text}", kind)
+        return TransportError(f"peer {self.party!r} {text}", kind, self._at)
