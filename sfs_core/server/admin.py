@@ -111,6 +111,8 @@ class Administration:
             return await self._carry_out(command)
         except SfsError as error:
             problems = list(error.problems) if isinstance(error, ConfigError) else []
+            if problems == [error.message]:  # which `error` tells, with its place
+                problems = []
             return AdminReply(error=error.public_text(), problems=problems, hint=error.hint, code=error.code)
         except Exception as error:  # noqa: BLE001 - the server goes on, and whoever asked is told
             place = traceback.extract_tb(error.__traceback__)[-1]

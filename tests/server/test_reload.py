@@ -72,6 +72,11 @@ def test_what_peers_could_not_tell_apart_is_refused(files: ClusterFiles, parties
     refused = admin(files, "reload", "alice", "linear", "--path", str(package))
     assert refused.returncode == 1
     assert "name it with --version" in refused.stderr
+    package.with_name("odd.csv").write_text("id\n")
+    odd = {"source": {"name": "csv", "path": str(package.with_name("odd.csv"))}}
+    told = over_http(files, "load", definition=definition(files, "alice", features=odd)).json()
+    assert "the file has no column" in told["error"]
+    assert "problems" not in told
     assert admin(files, "reload", "alice", "nothing").returncode == 1
     assert admin(files, "reload", "alice", "linear", "--path", str(files.folder / "none"), "--version", "x").returncode
     assert tuple(parties["alice"].scores("linear", PARTIES, IDS)) == FIRST
