@@ -34,6 +34,8 @@ def command(config: Path, result: Path, block_rows: int, plugin_directories: tup
     when the work is done.
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)-7s %(name)s: %(message)s")
+    for room in ("handshake", "bulk"):  # who is waited for
+        logging.getLogger(f"sfs.{room}").setLevel(logging.INFO)
     loaded = load(config, plugin_directories=plugin_directories, bulk_requester=read_config(config).config.party)
     print_warnings([loaded])
     if len(loaded.services) != 1:

@@ -204,7 +204,7 @@ def _agreed_rows(counts: Mapping[str, int]) -> int:
 
 
 async def _initialise(party: str, name: str, peer: ControlPeer, timeout: float) -> int:
-    problem = "no answer"
+    problem = told = ""
     for _ in range(INIT_ATTEMPTS):
         try:
             answer = await peer.control(_message(party, tools_pb2.CM_INIT), timeout)
@@ -214,8 +214,15 @@ async def _initialise(party: str, name: str, peer: ControlPeer, timeout: float) 
             if answer.status.code == ErrorCode.OK:
                 return answer.init_msg.row_num
             problem = f"it answered code {answer.status.code}"
+        if problem != told:
+            logger.info("waiting for %s to be ready for bulk scoring: %s", name, problem)
+            told = problem
         await asyncio.sleep(KEEPALIVE_SECONDS)
-    raise PeerError(f"did not get ready for bulk scoring: {problem}", party=name)
+    raise PeerError(
+        f"did not get ready for bulk scoring: {problem}",
+        party=name,
+        hint=f"there it is: sfs serve CONFIG --bulk-requester {party}",
+    )
 
 
 async def _keep_alive(party: str, peers: Mapping[str, ControlPeer], timeout: float) -> None:

@@ -7,9 +7,10 @@ import csv
 
 import pytest
 
-from sfs_core import ConfigError, ErrorCode
+from sfs_core import ConfigError, ErrorCode, PeerError
 from sfs_core.cli.bulk import score
 from sfs_core.config.loader import load
+from sfs_core.server import bulk
 from sfs_core.server.app import Server
 from tests.cli.sfs import sfs_here
 from tests.support.clusters import linear_files
@@ -38,6 +39,26 @@ def test_scores_are_those_of_csv(tmp_path):
     with (tmp_path / "scores.csv").open(newline="") as file:
         scores = [float(row["score"]) for row in csv.DictReader(file)]
     assert scores == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_party_that_answers_callers_instead_is_told_how_to_start(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(bulk, "INIT_ATTEMPTS", 2)
+    monkeypatch.setattr(bulk, "KEEPALIVE_SECONDS", 0.01)
+    caplog.set_level("INFO", "sfs.bulk")
+    files = linear_files(tmp_path, IDS, COLUMNS)
+    files.configs["alice"]["services"][0]["features"]["source"]["name"] = "streaming"
+    alice, bob = Server(load(files.write("alice"), bulk_requester="alice")), Server(load(files.write("bob")))
+
+    async def score_all():
+        try:
+            await asyncio.gather(bob.start(), score(alice, tmp_path / "scores.csv", 999))
+        finally:
+            await bob.stop()
+
+    with pytest.raises(PeerError, match=r"did not get ready for bulk scoring: .*1001") as caught:
+        asyncio.run(score_all())
+    assert "sfs serve CONFIG --bulk-requester alice" in caught.value.hint
+    assert sum("waiting for bob" in record.message for record in caplog.records if record.name == "sfs.bulk") == 1
 
 
 def test_a_server_for_look_ups_does_not_start_with_it(tmp_path):
