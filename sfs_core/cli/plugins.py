@@ -34,6 +34,8 @@ _SECTIONS: Final = {
     "authenticator": ("callers:\n  authenticators:\n    - name: {}", "      "),
 }
 """Where in a config a component of a kind is chosen or set, and how far its options are indented there."""
+_DEEPEST: Final = 4
+"""Levels of options inside of options that are shown; a plugin's may go on for ever."""
 _ATTRIBUTE_TYPES: Final = {
     "s": "string",
     "b": "bool",
@@ -214,30 +216,44 @@ def _explain_operator(registry: Registry, name: str) -> None:
 
 
 def _explain_options(schema: Mapping[str, Any], kind: Kind, name: str) -> None:
-    options = schema.get("properties", {})
-    required = schema.get("required", [])
-    types = {option: type_text(its, schema.get("$defs", {})) for option, its in options.items()}
-    if options:
+    definitions = schema.get("$defs", {})
+    rows = list(_option_rows(schema, definitions))
+    if rows:
         print()
-        print_table(
-            ("option", "type", "default", "description"),
-            [
-                (
-                    option,
-                    types[option],
-                    "required" if option in required else json.dumps(its.get("default")),
-                    " ".join(its.get("description", "").split()),
-                )
-                for option, its in options.items()
-            ],
-        )
+        print_table(("option", "type", "default", "description"), rows)
     section, indent = _SECTIONS[kind]
     print(f"\n{section.format(name)}")
-    for option, its in options.items():
-        if option in required:
-            print(f"{indent}{option}: <{types[option]}>")
+    for option, its in schema.get("properties", {}).items():
+        if option in schema.get("required", []):
+            print(f"{indent}{option}: <{type_text(its, definitions)}>")
         else:
             print(f"{indent}# {option}: {json.dumps(its.get('default'))}")
+
+
+def _option_rows(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], before: str = ""
+) -> Iterator[tuple[str, str, str, str]]:
+    """Name, type, default and description of each option, and after it of those inside of it."""
+    for option, its in schema.get("properties", {}).items():
+        name = f"{before}{option}"
+        default = "required" if option in schema.get("required", []) else json.dumps(its.get("default"))
+        yield name, type_text(its, definitions), default, " ".join(its.get("description", "").split())
+        if name.count(".") < _DEEPEST:
+            for step, inside in _objects_in(its, definitions):
+                yield from _option_rows(inside, definitions, f"{name}{step}.")
+
+
+def _objects_in(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The schemas of objects that an option holds, each with the way to it from there."""
+    if "$ref" in schema:
+        yield from _objects_in(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    for each in schema.get("anyOf") or schema.get("oneOf") or ():
+        yield from _objects_in(each, definitions)
+    for key, step in (("items", "[]"), ("additionalProperties", ".<name>")):
+        if isinstance(schema.get(key), Mapping):
+            yield from ((step + rest, each) for rest, each in _objects_in(schema[key], definitions))
+    if "properties" in schema:
+        yield "", schema
 
 
 def type_text(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

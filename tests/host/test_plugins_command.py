@@ -36,6 +36,12 @@ def sfs_operators():
     return [OperatorSpec("QUICK_OP", f"{__name__}:QuickOp", "a quick operator")]
 
 
+class Node(PluginConfig):
+    weight: float = 1.0
+    """How much."""
+    nodes: list["Node"] = []
+
+
 class QuickConfig(PluginConfig):
     path: str
     """Where the
@@ -45,6 +51,7 @@ class QuickConfig(PluginConfig):
     mode: Literal["a", "b"] = "a"
     password: SecretStr | None = None
     columns: list[str] = []
+    nodes: dict[str, Node] | None = None
 
 
 class Quick(FeatureSource):
@@ -127,9 +134,11 @@ def test_explain_a_source(quick, capsys):
     assert rows["mode"] == 'mode a or b "a"'
     assert rows["password"] == "password secret or null null"
     assert rows["columns"] == "columns list of string []"
+    assert rows["nodes.<name>.weight"] == "nodes.<name>.weight number 1.0 How much."
+    assert "nodes.<name>.nodes[].weight" in rows
     assert text.endswith(
         "features:\n  source:\n    name: quick\n    path: <string>\n    # retries: 3\n"
-        '    # mode: "a"\n    # password: null\n    # columns: []\n\n'
+        '    # mode: "a"\n    # password: null\n    # columns: []\n    # nodes: null\n\n'
     )
 
 
