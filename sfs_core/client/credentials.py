@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +11,7 @@ from sfs_core.errors import ConfigError
 
 __all__ = ["sent_headers"]
 
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SECRET: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 """Headers that hold credentials, whoever names them."""
 
@@ -32,8 +34,8 @@ def sent_headers(
         plain_credentials: send credentials without TLS to other machines, too.
 
     Raises:
-        ConfigError: a value cannot be a header's, the protocol has no place for headers, or credentials would go over
-            the network in the clear.
+        ConfigError: a name or a value cannot be a header's, the protocol has no place for headers, or credentials
+            would go over the network in the clear.
     """
     sent = dict(headers or {})
     if api_key is not None:
@@ -41,6 +43,8 @@ def sent_headers(
     if token is not None:
         sent["Authorization"] = f"Bearer {token}"
     for name, value in sent.items():
+        if not _NAME.fullmatch(name):
+            raise ConfigError("a header's name is empty or has characters that names cannot have")
         if not (value and value.isascii() and value.isprintable() and value == value.strip()):
             raise ConfigError(f"the value of header {name} is empty or has characters that headers cannot have")
     if sent and target.protocol == "baidu_std":

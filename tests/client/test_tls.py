@@ -191,6 +191,12 @@ def test_options_that_would_do_nothing(certificates: Certificates) -> None:
     assert "not asked over TLS" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["", "X Tenant", "X-Tenant\r\nX-API-Key", "X-Ünicode"])
+def test_names_that_headers_cannot_have_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="a header's name"):
+        Client("https://10.0.0.1:9", headers={name: "blue"})
+
+
 def test_the_verbs_send_no_credentials_in_the_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_text("canary-key\n")
     key = ("--api-key-file", tmp_path / "key")
