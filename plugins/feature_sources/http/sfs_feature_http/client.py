@@ -41,6 +41,8 @@ class HttpClient:
         self._tls = tls
         self._endpoints = Endpoints(config.urls, resolve_all=config.resolve_all)
         self._policy = retry_policy(config.retry)
+        self._under_way = 0
+        self._retired = False
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=config.pool_size, keepalive_timeout=_KEEP_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),  # one caller's answer must not colour the next request
@@ -52,12 +54,27 @@ class HttpClient:
         """Close all connections."""
         await self._session.close()
 
+    async def retire(self) -> None:
+        """Close all connections once what was asked is answered; the client is to be asked nothing more."""
+        self._retired = True
+        if not self._under_way:
+            await self.close()
+
     async def post(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         """The body of the answer.
 
         Raises:
             SfsError: there is none, not in time, or its status is not 2xx (code 4).
         """
+        self._under_way += 1
+        try:
+            return await self._post(body, headers)
+        finally:
+            self._under_way -= 1
+            if self._retired and not self._under_way:
+                await self.close()
+
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         deadline = asyncio.get_running_loop().time() + self._config.timeout
         tried: list[Endpoint] = []
         try:

@@ -122,21 +122,23 @@ class HttpFeatureSource(FeatureSource):
         body = self._requests.write(query)
         if self._client is None:
             self._client, self._loop = HttpClient(self.config, self._tls), asyncio.get_running_loop()
-        answer = await self._client.post(body, _trace_headers(query))
+        client = self._client
+        answer = await client.post(body, _trace_headers(query))
         try:
             return self._answers.read(answer, query.ids)
         except OtherIdsError:
-            await self._disconnect()  # it may be the answer to another request, and the next one to this
+            await self._give_up(client)  # it may be the answer to another request, and the next one to this
             raise
         except FeatureError as error:  # of several ids, it then does not say which
             if error.code != ErrorCode.FS_NOT_FOUND or len(query.ids) > 1 or not self.context.report_missing:
                 raise
             return FeatureResult(Batch.from_rows(self.schema, []), missing=[True])
 
-    async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+    async def _give_up(self, client: HttpClient) -> None:
+        """Ask over new connections from now on; those under way are answered, as their ids are looked at, too."""
+        if self._client is client:
+            self._client = None
+        await client.retire()
 
     def _made_tls(self) -> ClientTls | None:
         if self.config.urls[0].scheme != "https":

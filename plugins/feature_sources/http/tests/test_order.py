@@ -83,3 +83,22 @@ async def test_an_answer_to_another_request_over_the_same_connection(make, servi
     assert set(outcomes) <= {None, ErrorCode.FS_INTERNAL_ERROR, ErrorCode.NETWORK_ERROR}
     names = [field["name"] for field in service.asked[0].json["feature_fields"]]
     assert names == (["x", "customer"] if schema is X else ["customer", "x"])
+
+
+async def test_others_are_answered_where_one_gets_an_answer_to_another_request(make, service):
+    """The connections are given up for one answer, but not the requests under way or waiting for a connection."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def first(_):
+        asked.set()
+        await answered.wait()
+        return http(answer(["7"]))
+
+    service.answers = [first, lambda request: http(answer(request.json["param"]["query_datas"]))]
+    source = make(X, service, id_field="customer", pool_size=1)
+    pending = [asyncio.ensure_future(source.fetch(FeatureQuery([id_]))) for id_ in ("5", "6", "8")]
+    await asked.wait()
+    answered.set()
+    refused, *found = await asyncio.gather(*pending, return_exceptions=True)
+    assert refused.code == ErrorCode.FS_INTERNAL_ERROR
+    assert [each.batch.rows() for each in found] == [[(6.0,)], [(8.0,)]]
