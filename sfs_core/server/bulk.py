@@ -13,7 +13,8 @@ import csv
 import logging
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -179,18 +180,30 @@ async def score_in_bulk(
         PeerError: a helper did not become ready, or broke off.
         RequestError: the parties' row counts differ, or nobody knows how many rows there are.
     """
-    counts = await asyncio.gather(*(_initialise(party, name, peer, timeout) for name, peer in sorted(peers.items())))
-    rows = _agreed_rows({party: row_count, **dict(zip(sorted(peers), counts, strict=True))})
-    keepalive = asyncio.ensure_future(_keep_alive(party, peers, timeout))
-    try:
+    async with _driven(party, peers, timeout) as counts:
+        rows = _agreed_rows({party: row_count, **counts})
         parties = sorted([party, *peers])
         await _write_scores(party, service, rows, parties, predict, result, block_rows, progress, columns)
         return rows
+
+
+@asynccontextmanager
+async def _driven(party: str, peers: Mapping[str, ControlPeer], timeout: float) -> AsyncIterator[dict[str, int]]:
+    """The rows of each helper, once all are ready; each hears from this party from when it is ready until the end."""
+    kept: dict[str, asyncio.Task[None]] = {}
+
+    async def begin(name: str, peer: ControlPeer) -> int:
+        rows = await _initialise(party, name, peer, timeout)
+        kept[name] = asyncio.ensure_future(_keep_alive(party, name, peer, timeout))
+        return rows
+
+    beginning = [asyncio.ensure_future(begin(name, peer)) for name, peer in peers.items()]
+    try:
+        yield dict(zip(peers, await asyncio.gather(*beginning), strict=True))
     finally:
-        keepalive.cancel()
-        await asyncio.gather(
-            *(_stop(party, name, peer, timeout) for name, peer in peers.items()), return_exceptions=True
-        )
+        for task in (*beginning, *kept.values()):
+            task.cancel()
+        await asyncio.gather(*(_stop(party, name, peers[name], timeout) for name in kept), return_exceptions=True)
 
 
 def _agreed_rows(counts: Mapping[str, int]) -> int:
@@ -225,13 +238,12 @@ async def _initialise(party: str, name: str, peer: ControlPeer, timeout: float) 
     )
 
 
-async def _keep_alive(party: str, peers: Mapping[str, ControlPeer], timeout: float) -> None:
+async def _keep_alive(party: str, name: str, peer: ControlPeer, timeout: float) -> None:
     while True:
-        for name, peer in peers.items():
-            try:
-                await peer.control(_message(party, tools_pb2.CM_KEEPALIVE), timeout)
-            except PeerError as error:
-                logger.warning("keepalive to %s failed: %s", name, error.message)
+        try:
+            await peer.control(_message(party, tools_pb2.CM_KEEPALIVE), timeout)
+        except PeerError as error:
+            logger.warning("keepalive to %s failed: %s", name, error.message)
         await asyncio.sleep(KEEPALIVE_SECONDS)
 
 
