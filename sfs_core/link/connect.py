@@ -48,7 +48,7 @@ async def connect(
         text, kind = f"cannot be spoken to over TLS: {words(error)}", FailureKind.UNTRUSTED
     except ConnectionRefusedError:
         text = "refused the connection"
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter of what cannot be a name
         text = "cannot be found: its host name is unknown"
     except ConnectionResetError:
         text = "closed the connection at once" + ("; does it serve TLS there?" if tls else "")

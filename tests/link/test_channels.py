@@ -427,9 +427,10 @@ def test_addresses(run, protocol, host):
     run(main())
 
 
-def test_unknown_host(run):
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "bob..example.com", f"{'b' * 64}.example.com"])
+def test_unknown_host(run, host):
     async def main() -> None:
-        channel = channel_to(1, "baidu_std", host="no-such-host.invalid")
+        channel = channel_to(1, "baidu_std", host=host)
         with pytest.raises(PeerError, match=r"peer 'bob' (cannot be found|did not accept)"):
             await ask(channel, "x")
         await channel.close()
