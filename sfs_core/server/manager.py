@@ -278,6 +278,12 @@ class Manager:
         async with self._changed() as services:
             status = await self._status_of(service)
             known = {each.id: each.package for each in _versions([status])}
+            if id_ not in known:  # another one came between
+                raise RequestError(
+                    "there is no such version any more",
+                    code=ErrorCode.NOT_FOUND,
+                    hint="`sfs admin status` shows what is",
+                )
             entry = services.setdefault(service, Change(self._configured(service)))
             if status.waiting is not None and status.waiting.id == id_:
                 entry.waiting = None
