@@ -74,10 +74,10 @@ async def measure(parties: Mapping[str, Party], options: argparse.Namespace) -> 
     try:
         await load.run(Callers(32, 1.0))
         capacity = figures_of("", [await load.run(Callers(32, 3.0))]).rate
+        await load.run(random_arrivals(capacity * options.times, 2.0, seed=2))  # memory and connections for it
         usual_rate = capacity * USUAL_LOAD
         usual = await load.run(random_arrivals(usual_rate, 10.0, seed=1))
         print(row("80 %", usual_rate, usual, parties), flush=True)
-        await load.run(random_arrivals(capacity * options.times, 2.0, seed=2))
         before = [resident_mb(party.process.pid) for party in parties.values()]
         much = await load.run(random_arrivals(capacity * options.times, options.seconds, seed=3))
         after = [resident_mb(party.process.pid) for party in parties.values()]

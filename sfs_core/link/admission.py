@@ -4,6 +4,10 @@ What takes calls slowly in is told by the quickest of them: when even that one w
 somewhere, on the processor, before threads, at a peer. Then fewer calls are let in, in proportion, and again more when
 calls are quick again. Nothing is refused that way while calls are slow for another reason than their number.
 
+A sudden load is seen earlier, by Little's law (J. D. C. Little, A Proof for the Queuing Formula L = lambda W, 1961): so many
+calls under way, of which so many end in a second, say how long the last of them will take. Calls that are slow by nature
+look the same while they become more, so this counts only once even the quickest call has become much slower.
+
 Where more calls are refused than let in, a queue is of no use: there are always calls enough. It is kept shorter then,
 so that calls take about as long as they do otherwise.
 """
@@ -23,6 +27,10 @@ LEAST: Final = 64
 """So many calls are let in however slow they are."""
 SLOWER: Final = 2.0
 """Calls may take so many times what they take without load."""
+MUCH_SLOWER: Final = 8.0
+"""So many times what they take without load calls take only when they wait for each other."""
+ENOUGH: Final = 8
+"""So many calls that ended tell how many end in a second."""
 HURRY: Final = 8.0
 """Where most calls are refused, the others may take the target divided by this."""
 LEAST_IN_HURRY: Final = 32
@@ -56,7 +64,7 @@ class Admission:
         self._least = math.inf
         self._peak = 0
         self._ended = 0
-        self._window_end = now + WINDOW
+        self._window_begin = now
         self._least_lately = math.inf
         self._refused_lately = 0
         self._lately_end = now + FORGET
@@ -67,29 +75,45 @@ class Admission:
         self._ended += 1
         self._least = min(self._least, seconds)
         self._peak = max(self._peak, under_way)
-        if now >= self._window_end and self._target is not None:
+        if now >= self._window_begin + WINDOW and self._target is not None:
             if self._looking:
                 self._look()
             else:
-                self._adapt(self._target)
-            self._least, self._peak, self._ended, self.refused, self._window_end = math.inf, 0, 0, 0, now + WINDOW
+                self._adapt(self._target, under_way, now)
+            self._least, self._peak, self._ended, self.refused, self._window_begin = math.inf, 0, 0, 0, now
             if now >= self._lately_end:
                 self._forget(now)
 
-    def _adapt(self, target: float) -> None:
+    def _adapt(self, target: float, under_way: int, now: float) -> None:
         hurry = self.refused > self._ended
         self._unloaded = min(self._unloaded, self._least)
-        acceptable = max(target / HURRY if hurry else target, SLOWER * self._unloaded)
+        natural = SLOWER * self._unloaded
+        acceptable = max(target / HURRY if hurry else target, natural)
         least_limit = LEAST_IN_HURRY if hurry else LEAST
-        if self._least <= acceptable:
+        to_come = self._to_come(under_way, now)
+        sudden = to_come > 2 * max(target, natural)
+        if self._least <= acceptable and not sudden:
             self._slow_windows = 0
-            self.limit = min(self._most, self.limit * (1.1 if self.refused else 1.2), max(BURST, 2 * self._peak))
+            self.limit = self._grown(acceptable)
         else:
             self._slow_windows += 1  # one alone may be the machine's hiccup
-            if self._slow_windows > 1 and self._peak > least_limit:
-                self.limit = max(least_limit, min(self.limit, self._peak) * max(acceptable / self._least, 0.5))
+            if (sudden or self._slow_windows > 1) and self._peak > least_limit:
+                part = max(acceptable / max(self._least, to_come), 0.5)
+                self.limit = max(least_limit, min(self.limit, self._peak) * part)
         self._least_lately = min(self._least_lately, self._least)
         self._refused_lately += self.refused
+
+    def _to_come(self, under_way: int, now: float) -> float:
+        """Seconds that the last of those under way will take, if they wait for each other; 0 where that isn't known."""
+        if self._ended < ENOUGH or self._least <= MUCH_SLOWER * self._unloaded:
+            return 0.0
+        return (now - self._window_begin) * under_way / self._ended
+
+    def _grown(self, acceptable: float) -> float:
+        """A larger limit: much larger where it was cut down, which the first quick calls undo."""
+        back = not self.refused or self._least <= acceptable / 4
+        least = min(2 * self.limit, BURST) if back else 0.0
+        return min(self._most, max(least, self.limit * (1.1 if self.refused else 1.2)), max(BURST, 2 * self._peak))
 
     def _forget(self, now: float) -> None:
         """Calls that were slow although none was refused are slow by nature; where few were let in, that is seen."""

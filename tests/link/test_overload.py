@@ -87,6 +87,24 @@ def test_a_sudden_load_does_not_pile_up() -> None:
     assert max(latencies) < 3 * TARGET
 
 
+def test_a_sudden_load_of_large_calls_is_seen_before_all_wait() -> None:
+    station = Station(Admission(10_000, TARGET, 0.0), 0.001)
+    station.load(800, 10)
+    latencies, _ = station.load(5000, 60)
+    assert max(latencies) < 0.6
+    assert p99(latencies) < 2 * TARGET
+
+
+def test_calls_that_are_slow_by_nature_and_become_more_are_let_in() -> None:
+    """Three hundred milliseconds each: at first more of them are under way than the few that end let expect."""
+    admission = Admission(10_000, TARGET, 0.0)
+    for turn in range(100):
+        under_way, ended = (60, 10) if turn < 50 else (min(600, 60 + 90 * (turn - 50)), 10 if turn < 56 else 100)
+        for _ in range(ended):
+            admission.over(0.3, under_way, turn * WINDOW)
+        assert admission.limit >= BURST
+
+
 def test_calls_that_are_slow_by_nature_are_let_in() -> None:
     """A thousand at a time, half a second each, whatever their number."""
     admission = Admission(10_000, TARGET, 0.0)
