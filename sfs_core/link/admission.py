@@ -4,9 +4,9 @@ What takes calls slowly in is told by the quickest of them: when even that one w
 somewhere, on the processor, before threads, at a peer. Then fewer calls are let in, in proportion, and again more when
 calls are quick again. Nothing is refused that way while calls are slow for another reason than their number.
 
-A sudden load is seen earlier, by Little's law (J. D. C. Little, A Proof for the Queuing Formula L = lambda W, 1961): so many
-calls under way, of which so many end in a second, say how long the last of them will take. Calls that are slow by nature
-look the same while they become more, so this counts only once even the quickest call has become much slower.
+A sudden load is seen earlier: calls under way, over those that end in a second, say how long the last of them will take
+(J. D. C. Little, A Proof for the Queuing Formula L = lambda W, 1961). Calls that are slow by nature look the same while
+they become more, so this counts only once even the quickest call has become much slower.
 
 Where more calls are refused than let in, a queue is of no use: there are always calls enough. It is kept shorter then,
 so that calls take about as long as they do otherwise.
