@@ -428,6 +428,7 @@ def test_health_and_ready_on_both_ports(cluster: Cluster) -> None:
             "services": ["linear"],
             "waiting_for_peers": [],
             "failing_feature_sources": [],
+            "starting": False,
             "stopping": False,
         }
 
